@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from pannikin.errors import Corrupt
 from pannikin.oci.digest import Digest
@@ -200,7 +201,7 @@ class _Gzip:
     def __init__(self) -> None:
         from zlib_ng import zlib_ng
 
-        self._new = lambda: zlib_ng.decompressobj(31)
+        self._new: Callable[[], Any] = lambda: zlib_ng.decompressobj(31)
         self._stream = self._new()
         self._started = False
 
@@ -225,7 +226,7 @@ class _Zstd:
     def __init__(self) -> None:
         import zstandard
 
-        self._new = lambda: zstandard.ZstdDecompressor(max_window_size=128 << 20).decompressobj()
+        self._new: Callable[[], Any] = lambda: zstandard.ZstdDecompressor(max_window_size=128 << 20).decompressobj()
         self._stream = self._new()
         self._fresh = True
 

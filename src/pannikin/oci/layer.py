@@ -122,7 +122,7 @@ class LayerWriter:
                 self._flush()
 
     def _flush(self) -> None:
-        self._pack.write(self._buffer)
+        self._pack.write(bytes(self._buffer))
         self._buffer.clear()
 
 
@@ -148,8 +148,8 @@ def header(entry: Entry) -> bytes:
         if not fits:
             records.append((key, b"%d" % value))
         fields[key] = b"%0*o\0" % (digits, value if fits else 0)
-    for key, data in sorted(entry.xattrs.items()):
-        records.append(((_XATTR + key).encode(), data))
+    for name_, data in sorted(entry.xattrs.items()):
+        records.append(((_XATTR + name_).encode(), data))
     major, minor = (entry.major, entry.minor) if entry.kind in ("char", "block") else (0, 0)
     block = _block(short, entry.mode & 0o7777, fields, _FLAGS[entry.kind], link, major, minor, prefix)
     return _pax(records, short) + block if records else block

@@ -229,5 +229,3 @@ class Config(Document, kw_only=True, rename=None):
     @property
     def platform(self) -> Platform:
         return Platform(self.os or "linux", self.architecture, self.variant).normal()
-
-
