@@ -18,7 +18,7 @@ from pannikin.errors import Span
 from pannikin.oci.digest import Digest
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """The root of all nodes. `where` is the line that asked for it, `title` what progress shows."""
 
@@ -38,13 +38,29 @@ class Node:
                 found += [one.node for one in value if isinstance(one, Made) and one.node is not None]
         return tuple(found)
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Node) and self.identity == other.identity)
+
     def __hash__(self) -> int:
         return hash(self.identity)
 
     @cached_property
     def identity(self) -> str:
         """A digest of the definition and of the inputs' identities: equal nodes have the same one."""
-        parts = [definition(self).hex(), *(node.identity for node in self.inputs)]
+        stack: list[Node] = [self]
+        while stack:  # no recursion: a graph may be thousands of nodes deep
+            node = stack[-1]
+            missing = [one for one in node.inputs if "identity" not in one.__dict__]
+            if missing:
+                stack += missing
+                continue
+            stack.pop()
+            if node is not self and "identity" not in node.__dict__:
+                node.__dict__["identity"] = node._digest()
+        return self._digest()
+
+    def _digest(self) -> str:
+        parts = [definition(self).hex(), *(node.__dict__["identity"] for node in self.inputs)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -71,24 +87,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True, kw_only=True, eq=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Scratch(Node):
     """No layers at all."""
 
-    __hash__ = Node.__hash__
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Image(Node):
     """The layers of an image that exists, by its manifest's digest. `reference` is for people and for pulling."""
 
     manifest: Digest
     reference: str = field(default="", compare=False)
 
-    __hash__ = Node.__hash__
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Context(Node):
     """Files that the user gives, under a name that the caller binds to a root (`"context"` is the build context).
 
@@ -99,8 +111,6 @@ class Context(Node):
     name: str = "context"
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-
-    __hash__ = Node.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,7 @@ class Package:
     filename: str = field(compare=False)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Packages(Node):
     """Distribution packages unpacked over `base`.
 
@@ -131,10 +141,8 @@ class Packages(Node):
     sources: tuple[str, ...] = ()
     epoch: int = 0
 
-    __hash__ = Node.__hash__
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Run(Node):
     """A command in the file system `base`.
 
@@ -150,10 +158,8 @@ class Run(Node):
     network: str = "host"
     epoch: int = 0
 
-    __hash__ = Node.__hash__
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Copy(Node):
     """Files of `source` (a Context or another file system) written over `base`.
 
@@ -171,10 +177,8 @@ class Copy(Node):
     unpack: bool = False
     epoch: int = 0
 
-    __hash__ = Node.__hash__
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Make(Node):
     """A directory that exists afterwards (WORKDIR), with its missing parents, owned by `owner`, mode 0755."""
 
@@ -182,8 +186,6 @@ class Make(Node):
     path: str
     owner: str = ""
     epoch: int = 0
-
-    __hash__ = Node.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class Made:
     author: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Config(Node):
     """A whole image: the layers of `root` under a configuration.
 
@@ -209,5 +211,3 @@ class Config(Node):
     steps: tuple[Made, ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
     epoch: int = 0
-
-    __hash__ = Node.__hash__

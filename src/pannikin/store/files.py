@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pannikin.errors import Unavailable
 
-
 DOCUMENT = "document-"
 """How unfinished documents are named: they live for a moment and carry no lock."""
 
