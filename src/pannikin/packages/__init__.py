@@ -1,0 +1,1 @@
+"""Distribution packages: index -> resolve -> fetch -> verify -> unpack. Knows no graph, no store, no runtime."""
