@@ -234,6 +234,4 @@ def pinned(record: Record) -> Pinned:
         sha256 = fields["SHA256"].lower()
     except (KeyError, ValueError):
         raise Corrupt(f"the index has no file, size or SHA-256 for {record.name}", where=record.base) from None
-    return Pinned(
-        record.name, record.version, record.architecture, sha256, size, name, f"{record.base}/{name}"
-    )
+    return Pinned(record.name, record.version, record.architecture, sha256, size, name, f"{record.base}/{name}")

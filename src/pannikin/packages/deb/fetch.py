@@ -7,7 +7,7 @@ import contextvars
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -49,9 +49,7 @@ def fetch(pins: Sequence[Pinned], cache: Path, transport: Transport) -> dict[Pin
         count = _Count(step, total)
         # The largest first: the last to end is then a small one.
         order = sorted(missing, key=lambda pin: -pin.size)
-        jobs = [
-            pool.submit(contextvars.copy_context().run, _fetch, pin, paths[pin], transport, count) for pin in order
-        ]
+        jobs = [pool.submit(contextvars.copy_context().run, _fetch, pin, paths[pin], transport, count) for pin in order]
         try:
             for job in jobs:
                 job.result()
@@ -87,8 +85,8 @@ def download(
                 file.truncate()
                 if not _stream(url, file, sha256, size, transport, count):
                     part.unlink(missing_ok=True)
-                    why = "its SHA-256 is not the one in the index"
-                    raise Corrupt(f"{what} is not what the archive signed", where=url, why=why, hint="try another mirror")
+                    why, hint = "its SHA-256 is not the one in the index", "try another mirror"
+                    raise Corrupt(f"{what} is not what the archive signed", where=url, why=why, hint=hint)
             part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -97,12 +95,12 @@ def download(
 
 
 @contextlib.contextmanager
-def _claimed(part: Path):  # type: ignore[no-untyped-def]
+def _claimed(part: Path) -> Iterator[BinaryIO]:
     """The `.part` file, locked against other processes; a second one waits."""
     import fcntl
 
     while True:
-        file = open(part, "a+b")
+        file = open(part, "a+b")  # noqa: SIM115
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             same = os.fstat(file.fileno()).st_ino == part.stat().st_ino
@@ -115,9 +113,7 @@ def _claimed(part: Path):  # type: ignore[no-untyped-def]
         yield file
 
 
-def _stream(
-    url: str, file: BinaryIO, sha256: str, size: int, transport: Transport, count: _Count | None
-) -> bool:
+def _stream(url: str, file: BinaryIO, sha256: str, size: int, transport: Transport, count: _Count | None) -> bool:
     """Complete `file` from where it ends; whether it then has the hash."""
     digest = hashlib.sha256()
     file.seek(0)

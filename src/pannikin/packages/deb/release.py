@@ -124,7 +124,7 @@ def verify(raw: bytes, certs: Sequence[Any], where: str, signature: bytes | None
     try:
         if signature is None:
             result = pysequoia.verify(raw, store=store)
-            text = bytes(result.bytes)
+            text = bytes(result.bytes or b"")
         else:
             result = pysequoia.verify(raw, store=store, signature=pysequoia.Sig.from_bytes(signature))
             text = raw
@@ -162,9 +162,10 @@ def wanted(release: Release, source: Source, suite: str, architectures: Sequence
                 f"suite {suite} has no {component} for {architectures[0]}", where=source.where or None,
                 hint=f"components: {known}; architectures: {release.fields.get('Architectures', '')}",
             )  # fmt: skip
-        # Where `all` is a Packages file of its own, the native one does not repeat it unless it says so.
-        separate = release.fields.get("No-Support-for-Architecture-all") != "Packages"
-        found += there if separate else there[:1]
+        # `all` has a Packages file of its own only where the Release file says both of these (as apt reads it).
+        listed = "all" in release.fields.get("Architectures", "").split()
+        separate = listed and release.fields.get("No-Support-for-Architecture-all") != "Packages"
+        found += there if separate else [path for path in there if "/binary-all/" not in path]
     return found
 
 

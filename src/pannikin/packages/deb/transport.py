@@ -130,7 +130,7 @@ def _answer(url: str, response: Any) -> Answer:
 def _file(url: str, offset: int) -> Iterator[Answer]:
     path = Path(unquote(urlsplit(url).path))
     try:
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
         raise NotFound("the mirror does not have it", where=str(path)) from None
     except OSError as error:
