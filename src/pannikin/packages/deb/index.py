@@ -81,6 +81,10 @@ class Record:
         return self._groups("Recommends")
 
     @cached_property
+    def replaces(self) -> Groups:
+        return self._groups("Replaces")
+
+    @cached_property
     def conflicts(self) -> Groups:
         """Conflicts and Breaks: neither may be unpacked beside the other in a finished system."""
         return self._groups("Conflicts") + self._groups("Breaks")

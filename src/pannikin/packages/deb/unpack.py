@@ -1,0 +1,313 @@
+"""Packages onto a root directory: several at a time, and never out of it.
+
+dpkg follows a directory symlink where a package ships a directory (/lib on a merged /usr), and so does this; but
+links are followed inside the root only, as the kernel would after a chroot. A directory that was once resolved
+stays what it is: nothing here removes or replaces one.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pannikin import progress
+from pannikin.errors import Corrupt, Unsafe
+from pannikin.packages.deb.debfile import CHUNK, Deb, Member, Packed, members
+from pannikin.packages.deb.index import Record, stanza
+from pannikin.packages.deb.transport import disk_error
+
+MAX_LINKS = 40
+"""Symlinks that one path may lead through: the kernel's limit."""
+MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+@dataclass
+class Unpacked:
+    """A package after unpacking: its control files, and the paths that it owns.
+
+    `paths` are as its tar has them, in order, without `./` (the root is ""); `dropped` those left out; `made`
+    the directories' members, for their modes; `newest` the latest mtime of its members, epoch seconds.
+    """
+
+    control: dict[str, bytes]
+    paths: list[str] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
+    made: list[Member] = field(default_factory=list)
+    conffiles: dict[str, str] = field(default_factory=dict)
+    newest: int = 0
+
+    @property
+    def record(self) -> Record:
+        """The package's own control stanza."""
+        return Record(stanza(self.control["control"].decode("utf-8", "replace")))
+
+
+class Root:
+    """A directory that paths are resolved in, as if it were `/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = os.path.realpath(path)
+        self._known: dict[str, str] = {"": self.path}
+        self._owners: dict[str, str] = {}
+        self._chown = os.geteuid() == 0
+
+    def directory(self, path: str) -> str:
+        """The real path of a directory in the root, made where it is missing. Links are followed inside the root."""
+        known = self._known.get(path)
+        if known is None:
+            known = self._known[path] = self._walk(path)
+        return known
+
+    def _walk(self, path: str) -> str:
+        todo = [part for part in path.split("/") if part][::-1]
+        done: list[str] = []
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part in (".", ""):
+                continue
+            if part == "..":
+                done = done[:-1]
+                continue
+            here = "/".join([self.path, *done, part])
+            mode = _mode(here)
+            if mode is None:
+                self._mkdir(here)
+                mode = _mode(here)
+            if mode is not None and stat.S_ISLNK(mode):
+                links += 1
+                if links > MAX_LINKS:
+                    raise Unsafe("a path leads through too many links", where="/" + path)
+                target = os.readlink(here)
+                done = [] if target.startswith("/") else done
+                todo += target.split("/")[::-1]
+            elif mode is not None and stat.S_ISDIR(mode):
+                done.append(part)
+            else:
+                raise Unsafe("a package puts a file below what is no directory", where="/" + path)
+        return "/".join([self.path, *done])
+
+    @staticmethod
+    def _mkdir(path: str) -> None:
+        try:
+            os.mkdir(path, 0o755)
+        except FileExistsError:
+            pass  # another package's thread was first
+
+    def place(self, path: str) -> str:
+        """Where a member goes: its parent resolved, its own last part not followed. Raises `Unsafe` for `..`."""
+        folder, _, name = path.rpartition("/")
+        if name in ("", ".", "..") or (folder and not _plain(folder)):
+            raise Unsafe("a package has a path that leaves its root", where=path)
+        return f"{self.directory(folder)}/{name}"
+
+    def claim(self, place: str, package: str) -> str | None:
+        """The package that already put a file at this real path, if another one did."""
+        owner = self._owners.setdefault(place, package)
+        return None if owner == package else owner
+
+    def take_over(self, place: str, package: str) -> None:
+        """From now on the file is this package's (Replaces)."""
+        self._owners[place] = package
+
+    def owned(self, place: int | str, uid: int, gid: int) -> None:
+        """Give a file (by descriptor or path) its owner, where this process may."""
+        if not self._chown:
+            return
+        if isinstance(place, int):
+            os.fchown(place, uid, gid)
+        else:
+            os.lchown(place, uid, gid)
+
+
+def _plain(folder: str) -> bool:
+    return not folder.startswith("/") and ".." not in folder.split("/")
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise Unsafe("a package puts a file below what is no directory", where=path) from None
+
+
+def merge_usr(root: Path, architecture: str) -> None:
+    """The links /bin, /sbin, /lib and /lib64 into /usr, which must be there before the first package is unpacked."""
+    names = ["bin", "sbin", "lib"] + (["lib64"] if architecture in ("amd64", "ppc64el", "loong64") else [])
+    for name in names:
+        (root / "usr" / name).mkdir(parents=True, exist_ok=True)
+        link = root / name
+        if not link.is_symlink() and not link.exists():
+            link.symlink_to(f"usr/{name}")
+
+
+def unpack(
+    root: Root, debs: Sequence[tuple[str, Path]], drop: Callable[[str], bool], *, workers: int | None = None
+) -> list[Unpacked]:
+    """Unpack packages (title, file) and give every directory its mode, in the order given.
+
+    Raises `Corrupt` (a damaged package), `Unsafe` (one that would leave the root), `Unavailable` (disk full).
+    """
+    workers = workers or min(8, os.cpu_count() or 1)
+    lock = threading.Lock()
+    done = 0
+    with progress.step(f"unpack {len(debs)} packages") as step, ThreadPoolExecutor(workers) as pool:
+
+        def one(title: str, path: Path) -> Unpacked:
+            nonlocal done
+            result = _unpack(root, title, path, drop)
+            with lock:
+                done += 1
+                step.advance(done, len(debs), "packages")
+            return result
+
+        # The largest first, so that no worker ends alone with it.
+        order = sorted(range(len(debs)), key=lambda number: -debs[number][1].stat().st_size)
+        jobs = {number: pool.submit(contextvars.copy_context().run, one, *debs[number]) for number in order}
+        try:
+            found = [jobs[number].result() for number in range(len(debs))]
+        except BaseException:
+            for job in jobs.values():
+                job.cancel()
+            raise
+    _directories(root, found)
+    return found
+
+
+def _unpack(root: Root, title: str, path: Path, drop: Callable[[str], bool]) -> Unpacked:
+    try:
+        with Deb(path, title) as deb:
+            result = Unpacked(deb.control())
+            conffiles = _conffiles(result.control)
+            stream = deb.data()
+            for member in members(stream):
+                _place(root, stream, member, result, drop, conffiles, title)
+            return result
+    except OSError as error:
+        raise disk_error(error, Path(root.path) / title) from None
+
+
+def _conffiles(control: dict[str, bytes]) -> set[str]:
+    lines = control.get("conffiles", b"").decode("utf-8", "replace").splitlines()
+    return {line.strip().lstrip("/") for line in lines if line.strip() and not line.startswith("remove-on-upgrade")}
+
+
+def _place(
+    root: Root, stream: Packed, member: Member, result: Unpacked, drop: Callable[[str], bool],
+    conffiles: set[str], title: str,
+) -> None:  # fmt: skip
+    path = member.path
+    result.paths.append(path)
+    result.newest = max(result.newest, member.mtime)
+    if drop(path):
+        result.dropped.add(path)
+        if member.kind == "file":
+            stream.skip(member.size)
+        return
+    if member.kind == "dir":
+        if path and not _plain(path):
+            raise Unsafe("a package has a path that leaves its root", where=title, why=path)
+        root.directory(path)
+        result.made.append(member)
+        return
+    place = root.place(path)
+    other = root.claim(place, title)
+    if other is not None:
+        _settle(root, place, member, result, other, title)
+    _clear(place, title, path)
+    if member.kind == "file":
+        digest = hashlib.md5(usedforsecurity=False) if path in conffiles else None
+        _file(root, place, stream, member, digest)
+        if digest is not None:
+            result.conffiles["/" + path] = digest.hexdigest()
+    else:
+        _special(root, place, member, result, title)
+
+
+def _settle(root: Root, place: str, member: Member, result: Unpacked, other: str, title: str) -> None:
+    """Two packages have one path: right only where this one says that it Replaces the other's."""
+    name = other.partition("=")[0]
+    if any(atom.name == name for group in result.record.replaces for atom in group):
+        root.take_over(place, title)
+        return
+    raise Corrupt(f"{title} and {other} both have /{member.path}", hint="leave one of them out")
+
+
+def _clear(place: str, title: str, path: str) -> None:
+    mode = _mode(place)
+    if mode is None:
+        return
+    if stat.S_ISDIR(mode):
+        raise Unsafe("a package would put a file in place of a directory", where=title, why="/" + path)
+    os.unlink(place)
+
+
+def _file(root: Root, place: str, stream: Packed, member: Member, digest: hashlib._Hash | None) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(place, flags, 0o600)
+    try:
+        left = member.size
+        while left:
+            chunk = stream.upto(min(left, CHUNK))
+            if not chunk:
+                raise Corrupt("a package is cut off", where=stream.where)
+            left -= len(chunk)
+            if digest is not None:
+                digest.update(chunk)
+            _write(handle, chunk)
+        root.owned(handle, member.uid, member.gid)
+        os.fchmod(handle, member.mode)
+        os.utime(handle, (member.mtime, member.mtime))
+    finally:
+        os.close(handle)
+
+
+def _write(handle: int, chunk: bytes) -> None:
+    written = os.write(handle, chunk)
+    while written < len(chunk):
+        written += os.write(handle, chunk[written:])
+
+
+def _special(root: Root, place: str, member: Member, result: Unpacked, title: str) -> None:
+    if member.kind == "symlink":
+        os.symlink(member.link, place)
+        root.owned(place, member.uid, member.gid)
+        os.utime(place, (member.mtime, member.mtime), follow_symlinks=False)
+    elif member.kind == "hardlink":
+        link = member.link.removeprefix("./")
+        if link in result.dropped:
+            raise Corrupt(f"{title}: /{member.path} is a hard link to /{link}, which is left out")
+        target = root.place(link)
+        if _mode(target) is None or link not in result.paths:
+            raise Unsafe("a package has a hard link to what is not its own", where=title, why=member.link)
+        os.link(target, place, follow_symlinks=False)
+    elif member.kind == "fifo":
+        os.mkfifo(place, member.mode)
+        root.owned(place, member.uid, member.gid)
+    else:
+        raise Unsafe("a package ships a device node", where=title, why="/" + member.path)
+
+
+def _directories(root: Root, found: Iterable[Unpacked]) -> None:
+    """Modes and owners by the first package that has a directory (dpkg leaves one that exists alone), times by
+    the newest. Deepest first does not matter: nothing is written into them after this."""
+    first: dict[str, Member] = {}
+    times: dict[str, int] = {}
+    for one in found:
+        for member in one.made:
+            place = root.directory(member.path)
+            first.setdefault(place, member)
+            times[place] = max(times.get(place, 0), member.mtime)
+    for place, member in first.items():
+        root.owned(place, member.uid, member.gid)
+        os.chmod(place, member.mode)
+        os.utime(place, (times[place], times[place]))
