@@ -91,6 +91,14 @@ def step(title: str) -> Iterator[Step]:
         made._emit("finished", cached=made.cached, failed=failed, text=text, seconds=seconds)
 
 
+def emitter() -> Callable[[str], None]:
+    """A function that gives output to the step that runs here and now; it may be called from any thread."""
+    sink, number = _sink.get(), _parent.get()
+    if sink is None or number is None:
+        return lambda text: None
+    return lambda text: sink(Event("output", number, "", text=text))
+
+
 @contextmanager
 def listen(sink: Sink) -> Iterator[None]:
     """Send the events of everything inside to `sink`, which may be called from several threads."""

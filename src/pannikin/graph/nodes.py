@@ -77,7 +77,7 @@ def definition(node: Node) -> bytes:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Node):
-        return None
+        return "\0node"  # its identity is an input's; here counts only that there is one
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -211,3 +211,10 @@ class Config(Node):
     steps: tuple[Made, ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
     epoch: int = 0
+
+    @cached_property
+    def inputs(self) -> tuple[Node, ...]:
+        """The root, each step's node, and what each of those stands on: history tells which of them added a layer."""
+        steps = [made.node for made in self.steps if made.node is not None]
+        found = [self.root, *(node for step in steps for node in (step, *step.inputs[:1]))]
+        return tuple(dict.fromkeys(found))
