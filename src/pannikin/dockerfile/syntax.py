@@ -54,11 +54,21 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """`--name[=value]` before an instruction's arguments. `value` is None where there is no `=`."""
+    """`--name[=value]` before an instruction's arguments. `value` is None where there is no `=`; quotes are off."""
 
     name: str
     value: str | None
-    span: Span
+    source: Passage
+
+    @property
+    def span(self) -> Span:
+        """The place of the whole flag."""
+        return self.source.span()
+
+    @property
+    def passage(self) -> Passage:
+        """The value, to be expanded; its place is exact where it had no quotes."""
+        return Passage(self.value or "", self.source.origin, self.source.offset + len(self.name) + 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +240,8 @@ class _Reader:
             inner = _split(inner.rest, self.escape)
         if inner.name not in _HEREDOC or "<<" not in inner.rest.text:
             return instruction
-        heredocs = tuple(self._heredoc(marker, start, inner.rest) for marker, start in markers(inner.rest.text, self.escape))
+        found = markers(inner.rest.text, self.escape)
+        heredocs = tuple(self._heredoc(marker, start, inner.rest) for marker, start in found)
         return Instruction(
             instruction.name, instruction.flags, instruction.rest, instruction.json, heredocs, line, instruction.span
         )
@@ -315,7 +326,7 @@ def _flags(name: str, rest: Passage) -> tuple[tuple[Flag, ...], Passage]:
             raise _unknown_flag(name, key, part)
         if key not in REPEATABLE and any(flag.name == key for flag in flags):
             raise part.problem(f"--{key} stands twice", hint="leave one")
-        flags.append(Flag(key, value if equals else None, part.span()))
+        flags.append(Flag(key, value if equals else None, part))
         if len(flags) > 1000:
             raise part.problem("more than 1000 flags on one instruction")
     return tuple(flags), rest
