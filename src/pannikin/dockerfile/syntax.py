@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from pannikin.dockerfile.passage import Origin, Passage, plain, suggestion
 from pannikin.errors import Span, SyntaxProblem
@@ -275,16 +276,14 @@ def markers(text: str, escape: str) -> Iterator[tuple[re.Match[str], int]]:
 
 def words(text: str, escape: str) -> Iterator[re.Match[str]]:
     """The words of a text, separated by white space; quotes join, and stay in the word (as escapes do)."""
-    return _WORDS[escape].finditer(text)
+    return _word_pattern(escape).finditer(text)
 
 
+@cache
 def _word_pattern(escape: str) -> re.Pattern[str]:
     e = re.escape(escape)
     quoted = rf'"(?:[^"{e}]|{e}.)*+(?:"|{e}?\Z)' + r"|'[^']*+(?:'|\Z)"
     return re.compile(rf"(?:[^\s'\"{e}]++|{e}.|{e}\Z|{quoted})++", re.DOTALL)
-
-
-_WORDS = {escape: _word_pattern(escape) for escape in "\\`"}
 
 
 def _split(line: Passage, escape: str) -> Instruction:

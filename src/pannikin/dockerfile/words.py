@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from pannikin.dockerfile import glob
 from pannikin.dockerfile.passage import Passage, suggestion
@@ -22,10 +23,18 @@ MAX_DEPTH = 50
 
 _SPECIAL = frozenset("@*#?-$!")
 _NAME = re.compile(r"[^\W\d]\w*|\d+")
-_PLAIN = {
-    (escape, stop): re.compile(rf"[^$'\"{re.escape(escape + stop)}]+") for escape in "\\`" for stop in ("", "}", "/")
-}
-_DOUBLE = {escape: re.compile(rf"[^$\"{re.escape(escape)}]+") for escape in "\\`"}
+
+
+@cache
+def _ordinary(escape: str, stop: str) -> re.Pattern[str]:
+    """A run of characters that mean nothing special, up to the character `stop`."""
+    return re.compile(rf"[^$'\"{re.escape(escape + stop)}]+")
+
+
+@cache
+def _ordinary_quoted(escape: str) -> re.Pattern[str]:
+    """The same within double quotes."""
+    return re.compile(rf"[^$\"{re.escape(escape)}]+")
 
 
 class _Bad(Exception):
@@ -90,7 +99,7 @@ class _Lexer:
     def until(self, stop: str, *, raw: bool, splitting: bool = False) -> str:
         """The expansion up to the character `stop`, which is taken ("": to the end); `raw` keeps escapes."""
         out: list[str] = []
-        plain = _PLAIN[self.escape, stop]
+        plain = _ordinary(self.escape, stop)
         start = self.at
         while self.at < len(self.text):
             run = plain.match(self.text, self.at)
@@ -161,8 +170,9 @@ class _Lexer:
         start = self.at
         self.at += 1
         out: list[str] = []
+        ordinary = _ordinary_quoted(self.escape)
         while True:
-            run = _DOUBLE[self.escape].match(self.text, self.at)
+            run = ordinary.match(self.text, self.at)
             if run:
                 out.append(run[0])
                 self.at = run.end()
