@@ -12,6 +12,7 @@ from pathlib import Path
 from pannikin import progress
 from pannikin.errors import Corrupt, NotFound, PannikinError, Unavailable
 from pannikin.packages.deb import apt, fetch, index, release, resolve
+from pannikin.packages.deb.distroless import unneeded
 from pannikin.packages.deb.index import PackageIndex, Record
 from pannikin.packages.deb.pins import Pinned
 from pannikin.packages.deb.release import Release
@@ -77,11 +78,16 @@ class Archive:
         return sorted({*marks("essential"), *marks("required"), "apt"})
 
     def resolve(
-        self, names: Sequence[str], *, recommends: bool = False, installed: Iterable[Pinned | Record] = ()
-    ) -> list[Pinned]:
-        """The packages to add so that `names` work, dependencies first; see `resolve.resolve`."""
+        self, names: Sequence[str], *, recommends: bool = False, installed: Iterable[Pinned | Record] = (),
+        distroless: bool = False,
+    ) -> list[Pinned]:  # fmt: skip
+        """The packages to add so that `names` work, dependencies first; see `resolve.resolve`.
+
+        `distroless` leaves out what only maintainer scripts need (`distroless.unneeded`).
+        """
         records = [self._record(one) for one in installed]
-        found = resolve.resolve(self.universe, names, recommends=recommends, installed=records)
+        without = unneeded if distroless else None
+        found = resolve.resolve(self.universe, names, recommends=recommends, installed=records, without=without)
         return [pinned(record) for record in found]
 
     def record(self, pin: Pinned) -> Record:

@@ -10,7 +10,8 @@ from pannikin.errors import UsageError
 KINDS: Mapping[str, tuple[str, ...]] = {
     # Copyright files stay: licences ask for it, and scanners read them.
     "docs": (
-        r"usr/share/doc/(?!(?:[^/]+/)?copyright$).+",
+        # Not the directory itself: where it is a link to another package's, the licence is behind it.
+        r"usr/share/doc/[^/]+/(?!copyright$).+",
         r"usr/share/(?:doc-base|gtk-doc|help|lintian|linda|bug)/.+",
     ),
     "man": (r"usr/share/man/.+", r"usr/share/(?:info|groff)/.+"),

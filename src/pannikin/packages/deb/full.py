@@ -66,9 +66,7 @@ def install(
     return pending.newest
 
 
-def unpack_full(
-    root: Path, debs: Mapping[Pinned, Path], *, architecture: str, drop: Sequence[str] = ()
-) -> Pending:
+def unpack_full(root: Path, debs: Mapping[Pinned, Path], *, architecture: str, drop: Sequence[str] = ()) -> Pending:
     """Unpack packages and enter them in dpkg's database as not yet configured."""
     if not (root / "usr").exists():
         merge_usr(root, architecture)
@@ -77,10 +75,6 @@ def unpack_full(
     simple = [(str(pin), path) for pin, path in order if path not in deferred]
     inside = Root(root)
     found = unpack(inside, simple, filters.dropper(drop))
-    for pin, path in order:
-        if path in deferred:
-            with Deb(path, str(pin)) as deb:
-                deb.control()
     database.record(root, found)
     _configure_drop(root, drop)
     return Pending(found, deferred)
@@ -124,6 +118,8 @@ def configure(root: Path, run: Run, pending: Pending, *, epoch: int) -> None:
             _script(policy, "#!/bin/sh\nexit 101\n")
         for number, path in enumerate(pending.deferred):
             shutil.copyfile(path, guard / f"{number:03}.deb")
+        for number, one in enumerate(_preinsts(pending)):
+            (guard / f"{number:03}.control").write_bytes(one.control["control"])
         _script(guard / "configure", script(pending))
         with progress.step(f"configure {len(pending.found) + len(pending.deferred)} packages"):
             run(["/bin/sh", f"/{GUARD}/configure"], environment(epoch))
@@ -142,17 +138,23 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+def _preinsts(pending: Pending) -> list[Unpacked]:
+    """The packages with a preinst, base-passwd's first, the others in the order given."""
+    found = [one for one in pending.found if "preinst" in one.control]
+    return sorted(found, key=lambda one: one.record.name != "base-passwd")
+
+
 def script(pending: Pending) -> str:
     """The shell script of one configuration."""
     lines = ["set -e", "export DPKG_MAINTSCRIPT_NAME=preinst DPKG_RUNNING_VERSION=1.21 DPKG_ROOT= DPKG_FORCE="]
     lines += ["export DPKG_ADMINDIR=/var/lib/dpkg"]
-    ordered = sorted(pending.found, key=lambda one: one.record.name != "base-passwd")
-    for one in ordered:
-        if "preinst" in one.control:
-            name, arch = one.record.name, one.record.architecture
-            stem = database.info_name(one.record)
-            refs = f"DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 DPKG_MAINTSCRIPT_ARCH={arch}"
-            lines.append(f"DPKG_MAINTSCRIPT_PACKAGE={name} {refs} /var/lib/dpkg/info/{stem}.preinst install")
+    for number, one in enumerate(_preinsts(pending)):
+        # Where dpkg runs a preinst from, with the control file beside it: debconf looks there for the package.
+        lines += ["mkdir -p /var/lib/dpkg/tmp.ci", f"mv /{GUARD}/{number:03}.control /var/lib/dpkg/tmp.ci/control"]
+        lines.append(f"cp -p /var/lib/dpkg/info/{database.info_name(one.record)}.preinst /var/lib/dpkg/tmp.ci/preinst")
+        owner = f"DPKG_MAINTSCRIPT_PACKAGE={one.record.name} DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1"
+        arch = f"DPKG_MAINTSCRIPT_ARCH={one.record.architecture}"
+        lines += [f"{owner} {arch} /var/lib/dpkg/tmp.ci/preinst install", "rm -rf /var/lib/dpkg/tmp.ci"]
     lines += ["unset DPKG_MAINTSCRIPT_NAME DPKG_RUNNING_VERSION DPKG_ROOT DPKG_FORCE DPKG_ADMINDIR"]
     if pending.deferred:
         lines.append(f"dpkg --unpack --force-depends --force-unsafe-io /{GUARD}/*.deb")
@@ -189,6 +191,8 @@ def clean(root: Path) -> None:
         if not folder.is_dir() or folder.is_symlink():
             continue
         for entry in os.scandir(folder):
+            if entry.path == str(root / "run/lock"):
+                continue  # base-files makes it, mode 1777
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)
             else:

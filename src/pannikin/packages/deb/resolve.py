@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pannikin.errors import NotFound, PannikinError, Unavailable
 from pannikin.packages.deb.index import PackageIndex, Record
 from pannikin.packages.deb.relations import Atom
-from pannikin.packages.deb.solving import Pool, Reason, groups_of
+from pannikin.packages.deb.solving import Needs, Pool, Reason, Without
 
 _WANTED = re.compile(r"^(?P<name>[^=/:\s]+)(?::(?P<arch>[\w-]+))?(?:=(?P<version>\S+)|/(?P<suite>\S+))?$")
 MERGED = ("usr-is-merged", "usrmerge")
@@ -54,23 +54,25 @@ class Universe:
 
 
 def resolve(
-    universe: Universe, names: Sequence[str], *, recommends: bool = False, installed: Sequence[Record] = ()
-) -> list[Record]:
+    universe: Universe, names: Sequence[str], *, recommends: bool = False, installed: Sequence[Record] = (),
+    without: Without | None = None,
+) -> list[Record]:  # fmt: skip
     """The packages to add to `installed` so that `names` and all that they need are there, dependencies first.
 
     A name may be `name=version`, `name/suite` or a virtual package. What is installed is neither changed nor
-    removed. Raises `NotFound` for an unknown name and `Unavailable` where no set of packages fits.
+    removed. `without` says which dependencies need not be met. Raises `NotFound` for an unknown name and `Unavailable` where no set of packages fits.
     """
-    there = {record.name: record for record in installed}
+    there = {record.name for record in installed}
+    needs = Needs(recommends, without)
     wanted = [candidates(universe, text) for text in names]
     wanted = [group for group in wanted if not _met(group, installed)]
-    reached, favoured = _closure(universe, [r for group in wanted for r in group], installed, recommends)
-    pool = Pool(universe.architecture, recommends)
+    reached, favoured = _closure(universe, [r for group in wanted for r in group], installed, needs)
+    pool = Pool(universe.architecture, needs)
     pool.load(reached, installed)
     for group in wanted:
         pool.install(group)
     pool.keep()
-    pool.favour(favoured - there.keys())
+    pool.favour(favoured - there)
     answer = pool.solve()
     reasons = [one.text for one in answer if isinstance(one, Reason)]
     if reasons or (not answer and wanted):
@@ -117,7 +119,7 @@ def _met(group: Sequence[Record], installed: Sequence[Record]) -> bool:
 
 
 def _closure(
-    universe: Universe, first: Iterable[Record], installed: Sequence[Record], recommends: bool
+    universe: Universe, first: Iterable[Record], installed: Sequence[Record], needs: Needs
 ) -> tuple[list[Record], set[str]]:
     """All that a solution may contain, and the names that apt would prefer among alternatives."""
     there = {record.name for record in installed}
@@ -129,7 +131,7 @@ def _closure(
         if id(record) in reached or record.name in there:
             continue
         reached[id(record)] = record
-        for group in groups_of(record, recommends):
+        for group in needs.all(record):
             found, best = _options(universe, group)
             if best == MERGED[1] and any(one.name == MERGED[0] for one in found):
                 best = MERGED[0]

@@ -9,7 +9,7 @@ rank. And a versioned relation asks for `name#`, which only a versioned provider
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,20 +25,37 @@ class Reason:
     text: str
 
 
-def groups_of(record: Record, recommends: bool) -> Groups:
-    """The relations that pull packages in."""
-    return record.pre_depends + record.depends + (record.recommends if recommends else [])
+Without = Callable[[Record, tuple[Atom, ...]], bool]
+"""Says of a package's dependency that it need not be met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Which relations count: Recommends or not, and what need not be met."""
+
+    recommends: bool = False
+    without: Without | None = None
+
+    def hard(self, record: Record, groups: Groups) -> Groups:
+        """Those of `groups` that must be met."""
+        without = self.without
+        return groups if without is None else [group for group in groups if not without(record, group)]
+
+    def all(self, record: Record) -> Groups:
+        """Every relation that pulls packages in."""
+        soft = record.recommends if self.recommends else []
+        return self.hard(record, record.pre_depends + record.depends + soft)
 
 
 class Pool:
     """Packages and jobs, then one answer. `native` is the only architecture beside `all`."""
 
-    def __init__(self, native: str, recommends: bool) -> None:
+    def __init__(self, native: str, needs: Needs) -> None:
         import solv
 
         self.solv = solv
         self.native = native
-        self.recommends = recommends
+        self.needs = needs
         self.pool = solv.Pool()
         self.pool.setarch("x86_64")
         self.repos: dict[int, Any] = {}
@@ -86,7 +103,7 @@ class Pool:
     def solve(self) -> list[Record] | list[Reason]:
         """The packages to add, dependencies first; or why there is no answer."""
         solver = self.pool.Solver()
-        solver.set_flag(self.solv.Solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 0 if self.recommends else 1)
+        solver.set_flag(self.solv.Solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 0 if self.needs.recommends else 1)
         problems = solver.solve(self.jobs)
         if problems:
             return list(dict.fromkeys(reason for problem in problems for reason in self._reasons(problem)))
@@ -98,7 +115,7 @@ class Pool:
         versions: dict[str, set[str]] = defaultdict(set)
         for record in records:
             versions[record.name].add(record.version)
-            groups = groups_of(record, self.recommends) + record.conflicts + [(atom,) for atom in record.provides]
+            groups = self.needs.all(record) + record.conflicts + [(atom,) for atom in record.provides]
             for group in groups:
                 for atom in group:
                     if atom.op:
@@ -121,11 +138,11 @@ class Pool:
                 if atom.op:
                     made.add_provides(self._dep(atom, name))
         requires = self.solv.SOLVABLE_REQUIRES
-        for group in record.pre_depends:
+        for group in self.needs.hard(record, record.pre_depends):
             made.add_deparray(requires, self._any(group), 1)
-        for group in record.depends:
+        for group in self.needs.hard(record, record.depends):
             made.add_deparray(requires, self._any(group), -1)
-        for group in record.recommends if self.recommends else ():
+        for group in self.needs.hard(record, record.recommends) if self.needs.recommends else ():
             made.add_recommends(self._any(group))
         for group in record.conflicts:
             made.add_conflicts(self._any(group))
