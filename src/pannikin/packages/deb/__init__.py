@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pannikin.packages.deb.archive import Archive
     from pannikin.packages.deb.database import installed
+    from pannikin.packages.deb.debfile import newest
     from pannikin.packages.deb.distroless import unpack_distroless
     from pannikin.packages.deb.full import clean, configure, install, unpack_full, write_sources
     from pannikin.packages.deb.pins import Pinned
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Archive", "Pinned", "Source", "clean", "configure", "explicit", "from_host", "install", "installed",
+    "newest",
     "unpack_distroless", "unpack_full", "write_sources",
 ]  # fmt: skip
 
 _HOMES = {
-    "archive": ("Archive",), "database": ("installed",), "distroless": ("unpack_distroless",),
+    "archive": ("Archive",), "database": ("installed",), "debfile": ("newest",), "distroless": ("unpack_distroless",),
     "full": ("clean", "configure", "install", "unpack_full", "write_sources"), "pins": ("Pinned",),
     "sources": ("Source", "explicit", "from_host"),
 }  # fmt: skip

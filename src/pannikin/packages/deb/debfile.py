@@ -7,7 +7,7 @@ ustar, GNU long names; PAX where a build asked for it): tarfile takes five times
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -265,3 +265,21 @@ class Deb:
                 return Packed(self._file, size, name[len(wanted) :], self.where)
             self._file.seek(size + size % 2, io.SEEK_CUR)
         raise Corrupt(f"a package has no {wanted}", where=self.where)
+
+
+def newest(paths: Iterable[Path]) -> int:
+    """The date (epoch seconds) of the newest of some .debs.
+
+    It is the one in the ar header: dpkg-deb writes the build's SOURCE_DATE_EPOCH there and lets no member be
+    newer, so this bounds every mtime inside without unpacking anything.
+    """
+    return max((_date(path) for path in paths), default=0)
+
+
+def _date(path: Path) -> int:
+    with open(path, "rb") as file:
+        header = file.read(68)
+    try:
+        return int(header[24:36])
+    except ValueError:
+        raise Corrupt("not a Debian package", where=str(path)) from None

@@ -42,7 +42,7 @@ DPKG: Mapping[str, tuple[str, ...]] = {
 
 def dropper(kinds: Iterable[str]) -> Callable[[str], bool]:
     """A test of whether a path is left out. Raises `UsageError` for a kind that does not exist."""
-    patterns = []
+    patterns: list[str] = []
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"can't drop {kind!r}", hint=f"one of {', '.join(KINDS)}")

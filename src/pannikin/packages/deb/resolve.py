@@ -60,7 +60,8 @@ def resolve(
     """The packages to add to `installed` so that `names` and all that they need are there, dependencies first.
 
     A name may be `name=version`, `name/suite` or a virtual package. What is installed is neither changed nor
-    removed. `without` says which dependencies need not be met. Raises `NotFound` for an unknown name and `Unavailable` where no set of packages fits.
+    removed. `without` says which dependencies need not be met. Raises `NotFound` for an unknown name and
+    `Unavailable` where no set of packages fits.
     """
     there = {record.name for record in installed}
     needs = Needs(recommends, without)

@@ -162,9 +162,9 @@ def unpack(
     done = 0
     with progress.step(f"unpack {len(debs)} packages") as step, ThreadPoolExecutor(workers) as pool:
 
-        def one(title: str, path: Path) -> Unpacked:
+        def one(number: int) -> Unpacked:
             nonlocal done
-            result = _unpack(root, title, path, drop)
+            result = _unpack(root, *debs[number], drop)
             with lock:
                 done += 1
                 step.advance(done, len(debs), "packages")
@@ -172,7 +172,7 @@ def unpack(
 
         # The largest first, so that no worker ends alone with it.
         order = sorted(range(len(debs)), key=lambda number: -debs[number][1].stat().st_size)
-        jobs = {number: pool.submit(contextvars.copy_context().run, one, *debs[number]) for number in order}
+        jobs = {number: pool.submit(contextvars.copy_context().run, one, number) for number in order}
         try:
             found = [jobs[number].result() for number in range(len(debs))]
         except BaseException:
