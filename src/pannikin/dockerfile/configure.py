@@ -110,9 +110,9 @@ def shell(state: State, instruction: Instruction) -> None:
 
 def user(state: State, instruction: Instruction) -> None:
     """USER: `name|uid[:group|gid]`."""
-    text = state.expand(needed(instruction))
-    if not text.strip():
-        raise instruction.rest.problem("USER is empty", hint="the variable has no value; write USER root for root")
+    text = state.expand(needed(instruction)).strip()
+    if not text:
+        state.around.warnings.append(f"{instruction.rest.span()}: USER is empty, which means root")
     state.run.user = text
     state.record(f"USER {text}")
 

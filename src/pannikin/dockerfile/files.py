@@ -68,8 +68,10 @@ def _with_arguments(state: State, args: list[str]) -> str:
 def workdir(state: State, instruction: Instruction) -> None:
     """WORKDIR: the directory of what follows, made where it is missing; a relative one adds to the last."""
     text = state.expand(needed(instruction))
-    if not text.strip():
-        raise instruction.rest.problem("WORKDIR is empty", hint="the variable has no value")
+    if not text:
+        state.around.warnings.append(f"{instruction.rest.span()}: WORKDIR is empty, and changes nothing")
+    if "\0" in text:
+        raise instruction.rest.problem("WORKDIR holds a NUL character")
     path = posixpath.normpath(posixpath.join("/", state.workdir, text)).replace("//", "/")
     state.run.working_dir = path
     title = state.title(instruction.line.text)

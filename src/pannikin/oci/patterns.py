@@ -40,8 +40,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _translate(pattern: str, *, deep: bool) -> str:
-    """The regular expression (for `fullmatch`) of a pattern; `deep` gives `**` its meaning."""
+    """The regular expression (for `fullmatch`) of a pattern; `deep` gives `**` its meaning.
+
+    Of several stars in one name all but the last are atomic and take the nearest match, as Go does: matching
+    stays linear where plain backtracking would be exponential.
+    """
     out: list[str] = []
+    star = NOTHING  # where in `out` the last star of this name stands
     at, end = 0, len(pattern)
     while at < end:
         char = pattern[at]
@@ -51,11 +56,16 @@ def _translate(pattern: str, *, deep: bool) -> str:
                 at += 3
             at += pattern.startswith("/", at)
             out.append(r"(?:.*/)?" if at < end else ".*")
+            star = NOTHING
             continue
         at += 1
         if char == "*":
             while at < end and pattern[at] == "*" and not (deep and pattern.startswith("**", at)):
                 at += 1
+            if star != NOTHING:
+                out[star] = "(?>[^/]*?"
+                out.append(")")
+            star = len(out)
             out.append("[^/]*")
         elif char == "?":
             out.append("[^/]")
@@ -68,6 +78,7 @@ def _translate(pattern: str, *, deep: bool) -> str:
             out.append(re.escape(pattern[at]))
             at += 1
         else:
+            star = NOTHING if char == "/" else star
             out.append(re.escape(char))
     return "".join(out)
 
