@@ -67,6 +67,14 @@ class StoreCache:
             with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError, IsADirectoryError):
                 yield from _result(self._decoder.decode(path.read_bytes())).descriptors()
 
+    def diff_ids(self) -> Iterator[Digest]:
+        """The layers of every cached step."""
+        for path in self._store.cache.iterdir():
+            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError, IsADirectoryError):
+                result = _result(self._decoder.decode(path.read_bytes()))
+                if isinstance(result, Layers):
+                    yield from (layer.diff_id for layer in result.layers)
+
     def forget(self, older_than: float = 0.0) -> int:
         """Drop records that are older than so many seconds. Returns how many."""
         limit = time.time() - older_than

@@ -70,7 +70,7 @@ class Tree:
 
     def open(self, file: File) -> BinaryIO:
         """A file's bytes. Raises `Corrupt` where it is not the one that was hashed any more."""
-        stream = open(_open_below(self.root, file.path), "rb", buffering=0)
+        stream = open(_open_below(self.root, file.path), "rb")  # noqa: SIM115 - the caller closes it
         if _stamp(os.fstat(stream.fileno())) != file.stamp:
             stream.close()
             raise Corrupt(f"{file.path!r} changed during the build", hint="run the command again")

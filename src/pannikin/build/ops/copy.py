@@ -158,5 +158,5 @@ def _digest(node: graph.Copy, source: Source) -> str:
                 )
                 if stat.S_ISREG(file.mode):
                     with source.open(file) as stream:
-                        hashed.update(hashlib.file_digest(stream, "sha256").digest())
+                        hashed.update(hashlib.file_digest(stream, "sha256").digest())  # type: ignore[arg-type]
     return hashed.hexdigest()

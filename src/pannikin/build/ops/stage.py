@@ -39,23 +39,22 @@ class StageSource:
 
     def below(self, path: str) -> Iterator[File]:
         """A file, or a directory (first) and all that is in it."""
-        yield self._file(path)
-        if stat.S_ISDIR(self._view.lstat(path).st_mode):
-            for name in self._view.listdir(path):
-                child = posixpath.join(path, name)
-                if not stat.S_ISSOCK(self._view.lstat(child).st_mode):
-                    yield from self.below(child)
+        status = self._view.lstat(path)
+        yield self._file(path, status)
+        if stat.S_ISDIR(status.st_mode):
+            for child, below in self._view.walk(path):
+                if not stat.S_ISSOCK(below.st_mode):
+                    yield self._file(child, below)
 
     def open(self, file: File) -> BinaryIO:
-        return self._view.open(file.path)
+        return self._view.open(file.path)  # the walk said that it is a regular file
 
     def _names(self, base: str, part: str) -> list[str]:
         if base and not stat.S_ISDIR(self._view.lstat(base).st_mode):
             return []
         return [name for name in self._view.listdir(base) if patterns.match(part, name)]
 
-    def _file(self, path: str) -> File:
-        status = self._view.lstat(path)
+    def _file(self, path: str, status: os.stat_result) -> File:
         link = self._view.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
         device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if status.st_rdev else (0, 0)
         shared = (status.st_dev, status.st_ino) if status.st_nlink > 1 and stat.S_ISREG(status.st_mode) else None
