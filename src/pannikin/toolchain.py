@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,10 @@ from pannikin.oci.reference import Reference
 from pannikin.store import Store
 
 if TYPE_CHECKING:
+    from pannikin import bases
+    from pannikin.bases import Recipe
     from pannikin.dockerfile import Resolved
-    from pannikin.packages.deb import Archive
+    from pannikin.packages.deb import Archive, Source
     from pannikin.runtime.snapshots import Snapshots
 
 
@@ -76,6 +78,19 @@ class Built:
     warnings: tuple[str, ...]
     ran: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class BaseRequest:
+    """A base image from packages of `sources`. `changes` are Dockerfile instructions about the configuration."""
+
+    recipe: Recipe
+    sources: Sequence[Source]
+    tags: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    platform: Platform | None = None
+    epoch: int | None = None
+    no_cache: bool = False
 
 
 @dataclass(frozen=True)
@@ -249,18 +264,35 @@ class Toolchain:
 
     # Bases
 
-    def solve(
-        self, node: graph.Config, archive: Archive | None, tags: Sequence[str], *, no_cache: bool = False
-    ) -> Built:
-        """Solve a graph that needs distribution packages, and tag the image."""
+    def base(self, request: BaseRequest) -> Built:
+        """Assemble an image from distribution packages and tag it."""
+        from pannikin import bases
+        from pannikin.packages import deb
+
         started = time.monotonic()
-        names = tuple(str(Reference.parse(tag)) for tag in tags)
+        names = tuple(str(Reference.parse(tag)) for tag in request.tags)
+        platform = request.platform or Platform.host()
         with self.working():
-            solver = Solver(_Ops(self, {"archive": archive, "contexts": {}}), self.cache, use_cache=not no_cache)
-            result = solver.solve(node)
+            archive = deb.Archive(request.sources, self.store.root / "packages", platform.debian)
+            resolve = partial(_pins, archive, request.epoch if request.epoch is not None else source_date_epoch())
+            node = bases.to_graph(request.recipe, platform, resolve)
+            settings = {"archive": archive, "contexts": {}}
+            solver = Solver(_Ops(self, settings), self.cache, use_cache=not request.no_cache)
+            image = Image(solver.solve(node).descriptor, self.store)
+            if request.changes:
+                image = self._changed(image, request.changes, platform, node.epoch, solver)
             for name in names:
-                self.store.tag(name, result.descriptor)
-        return Built(Image(result.descriptor, self.store), names, (), len(solver.ran), time.monotonic() - started)
+                self.store.tag(name, image.descriptor)
+        return Built(image, names, (), len(solver.ran), time.monotonic() - started)
+
+    def _changed(self, image: Image, changes: Sequence[str], platform: Platform, epoch: int, solver: Solver) -> Image:
+        """The image with Dockerfile instructions applied to it (docker's `--change`)."""
+        from pannikin import dockerfile
+
+        source = dockerfile.Source("\n".join(["FROM base", *changes]), "--change")
+        target = dockerfile.Target(platform=platform, epoch=epoch)
+        drawn = dockerfile.to_graph(source, target, lambda *_: dockerfile.Resolved(image.config, image.digest))
+        return Image(solver.solve(drawn.node).descriptor, self.store)
 
     # Containers
 
@@ -301,6 +333,19 @@ def _bind(host: Path, target: str, writable: bool) -> Any:
     from pannikin.runtime.sandbox import Mount
 
     return Mount(str(host), target, "bind", ("rbind", "rw" if writable else "ro"))
+
+
+def _pins(archive: Archive, epoch: int | None, wanted: bases.Request) -> bases.Pins:
+    """What a base recipe asks: the packages to take, and their date (or the one that was given)."""
+    from pannikin import bases
+    from pannikin.build.ops.packages import pinned, unpinned
+    from pannikin.packages import deb
+
+    packages = [*(archive.minimal() if wanted.minimal else ()), *wanted.names]
+    there = [pinned(one) for one in wanted.installed]
+    pins = archive.resolve(packages, recommends=wanted.recommends, installed=there, distroless=wanted.distroless)
+    date = deb.newest(archive.fetch(pins).values()) if epoch is None else epoch
+    return bases.Pins(tuple(unpinned(pin) for pin in pins), date)
 
 
 def prune(tools: Toolchain, *, everything: bool = False, dry_run: bool = False) -> dict[str, int]:

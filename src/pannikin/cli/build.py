@@ -44,7 +44,7 @@ from pannikin.toolchain import Built, BuildRequest, Toolchain
 @options.progress
 @options.as_json
 @click.pass_obj
-def build(root: Path | None, **given: Any) -> None:
+def build(root: Path | None, /, **given: Any) -> None:
     """Build an image from a Dockerfile.
 
     PATH is the build context: a directory, or - for none (the Dockerfile then comes from stdin).

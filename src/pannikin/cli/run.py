@@ -32,7 +32,7 @@ from pannikin.toolchain import RunRequest, Toolchain
 @click.option("--cpus", type=click.FloatRange(min=0.01), help="Limit it to so many cores.")
 @click.option("-m", "--memory", metavar="BYTES", help="Limit its memory: 512m, 2g.")
 @click.pass_obj
-def run(root: Path | None, **given: Any) -> None:
+def run(root: Path | None, /, **given: Any) -> None:
     """Run a command in a new container of an image; its exit code becomes ours.
 
     What the container writes is gone when it ends. It uses the host's network, so a port that it listens on
