@@ -96,6 +96,8 @@ def run(root: Path, command: Command, *, output: Output | None = None, stdin: in
     where no runtime is installed or the kernel refuses, `NotFound` where the source of a mount is missing.
     """
     runtime = _runtime()
+    if not root.is_dir():
+        raise NotFound(f"no root file system at {root}")
     temporary = Path(tempfile.gettempdir())
     sweep(temporary, _PREFIX)
     points = Mountpoints(root)
@@ -106,9 +108,10 @@ def run(root: Path, command: Command, *, output: Output | None = None, stdin: in
             (claim.path / "config.json").write_text(json.dumps(config))
             limits = Limits(command.cpus, command.memory)
             try:
-                argv = _argv(runtime, claim.path, limits.directories)
-                status = _attached(argv, stdin) if output is None else _piped(argv, output, stdin)
-                return _judge(status, claim.path / "log", command, limits)
+                log = _Log(claim.path / "log")
+                argv = _argv(runtime, claim.path, limits.directories, "json" if output else "text")
+                status = _attached(argv, stdin) if output is None else _piped(argv, log.filter(output), stdin)
+                return _judge(status, log, command, limits)
             finally:
                 limits.close()
     finally:
@@ -174,9 +177,9 @@ def _place(points: Mountpoints, mounts: list[Mount]) -> list[Mount]:
     return placed
 
 
-def _argv(runtime: str, bundle: Path, groups: list[Path]) -> list[str]:
+def _argv(runtime: str, bundle: Path, groups: list[Path], log: str) -> list[str]:
     name = bundle.name
-    options = ["--root", str(bundle / "state"), f"--log={bundle / 'log'}", "--log-format=json"]
+    options = ["--root", str(bundle / "state"), f"--log={bundle / 'log'}", f"--log-format={log}"]
     if Path(runtime).name == "crun":
         options.insert(0, "--cgroup-manager=disabled")
     return [
@@ -277,10 +280,10 @@ def _runtimes(child: subprocess.Popen[bytes]) -> list[int]:
         return []
 
 
-def _signal(child: subprocess.Popen[bytes], number: int) -> bool:
-    """Pass a signal on to the runtime, which passes it to the command. False where that failed."""
+def _signal(child: subprocess.Popen[bytes], number: int, *, itself: bool = False) -> bool:
+    """Pass a signal on to the runtime, which passes it to the command; or to the child itself. False where it failed."""
     sent = False
-    for pid in _runtimes(child):
+    for pid in [child.pid] if itself else _runtimes(child):
         try:
             os.kill(pid, number)
             sent = True
@@ -290,37 +293,75 @@ def _signal(child: subprocess.Popen[bytes], number: int) -> bool:
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    # Process 1 first: the kernel lets unshare's wait return only when all that was inside is gone, and with it
-    # the last user of the mounts. Without it (too early, too late), unshare itself.
-    if not _signal(child, signal.SIGKILL):
-        child.kill()
+    """End all that the child has started, then the child. When it is gone, so is every process of the container."""
+    if _signal(child, signal.SIGSTOP, itself=True):
+        runtimes = _runtimes(child)
+        _signal(child, signal.SIGKILL)
+        # Process 1 of a namespace is a zombie only when all others in it are gone, and their use of the mounts.
+        end = time.monotonic() + _GRACE
+        while any(_alive(pid) for pid in runtimes) and time.monotonic() < end:
+            time.sleep(0.001)
+    child.kill()
 
 
-def _judge(status: int, log: Path, command: Command, limits: Limits) -> int:
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _judge(status: int, log: _Log, command: Command, limits: Limits) -> int:
     status = status if status >= 0 else 128 - status
-    if status and (said := _said(log)):
+    if status and (said := log.error()):
         raise _failure(said, command)
     if status and limits.out_of_memory():
-        raise CommandFailed(
-            f"{command.args[0]} was killed: out of memory", status=137, hint="raise the memory limit"
-        )
+        raise CommandFailed(f"{command.args[0]} was killed: out of memory", status=137, hint="raise the memory limit")
     return status
 
 
-def _said(log: Path) -> str:
-    """The runtime's own last error, empty where the command ran."""
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    for line in reversed(lines):
+class _Log:
+    """What the runtime itself has to say, apart from the command's output.
+
+    crun writes its errors to its log and to stderr; one that it finds after it has left the host's file system
+    (exec failed) to stderr alone, as a line of JSON. Either comes before any output of the command.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._late = b""
+
+    def filter(self, output: Output) -> Output:
+        """The same listener, without the runtime's own words."""
+        first = True
+
+        def pass_on(chunk: bytes) -> None:
+            nonlocal first
+            ours = first and (chunk.startswith(b'{"msg":"exec container process') or bool(self.error()))
+            first = False
+            if ours:
+                self._late = chunk
+            else:
+                output(chunk)
+
+        return pass_on
+
+    def error(self) -> str:
+        """The last error, empty where the command was started."""
         try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
-            return str(entry.get("msg", ""))
-    return ""
+            lines = self._path.read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
+        for line in reversed([*lines, *self._late.decode(errors="replace").splitlines()]):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                if line.strip() and self._path.exists():  # the text form, used at a terminal
+                    return line.strip()
+                continue
+            if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
+                return str(entry.get("msg", ""))
+        return ""
 
 
 # part of the runtime's message -> status as a shell gives it, why
