@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pannikin import graph
 from pannikin.build.cache import StoreCache
@@ -104,7 +104,7 @@ class RunRequest:
     workdir: str | None = None
     user: str | None = None
     entrypoint: str | None = None
-    network: str = "host"
+    network: Literal["host", "none"] = "host"
     interactive: bool = False
     terminal: bool = False
     read_only: bool = False
@@ -212,12 +212,16 @@ class Toolchain:
 
         return Snapshots(self.store.snapshots, self.store)
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Where layers are mounted and files get owners: in a private namespace, under a lease of the store."""
+    def enter(self) -> None:
+        """Go into a private mount namespace (and, without root, a user namespace). Before any thread starts."""
         from pannikin.runtime import namespace
 
         namespace.enter()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Where layers are mounted and files get owners: in a private namespace, under a lease of the store."""
+        self.enter()
         with self.store.lease():
             yield
 

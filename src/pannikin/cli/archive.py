@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pannikin.cli import options
+from pannikin.oci.image import Image
 from pannikin.toolchain import Toolchain
 
 
@@ -35,7 +36,7 @@ def save(root: Path | None, names: tuple[str, ...], path: Path | None, kind: str
     store = Toolchain(root).store
     platform = Platform.host() if kind == "docker" else None
     with screen.showing(progress), store.lease():
-        found: list[tuple[str | None, object]] = []
+        found: list[tuple[str | None, Image]] = []
         known = store.tags()
         for text in names:
             image = store.find(text, platform)
@@ -49,10 +50,10 @@ def save(root: Path | None, names: tuple[str, ...], path: Path | None, kind: str
 
             sink = LayoutDirectory(path)
             for name, image in found:
-                copy(image, sink, name or image.digest)  # type: ignore[arg-type,attr-defined]
+                copy(image, sink, name or image.digest)
             return
         with output.destination(path) as stream:
-            output.save(kind, found, stream)  # type: ignore[arg-type]
+            output.save(kind, found, stream)
 
 
 @click.command()
@@ -81,9 +82,9 @@ def load(root: Path | None, path: Path | None, names: tuple[str, ...], progress:
         if names:
             if len({image.digest for _, image in found}) != 1:
                 raise UsageError(f"--tag needs an input with one image; this one has {len(found)}")
-            for name in names:
-                store.tag(str(Reference.parse(name)), found[0][1].descriptor)
-                found.append((str(Reference.parse(name)), found[0][1]))
+            for text in names:
+                store.tag(str(Reference.parse(text)), found[0][1].descriptor)
+                found.append((str(Reference.parse(text)), found[0][1]))
     if as_json:
         screen.dump([{"name": name, "digest": image.digest} for name, image in found])
         return

@@ -81,8 +81,10 @@ def base(root: Path | None, /, **given: Any) -> None:
         _list_presets()
         return
     request = _request(given)
+    tools = Toolchain(root)
+    tools.enter()
     with screen.showing(given["progress"]):
-        built = Toolchain(root).base(request)
+        built = tools.base(request)
     _report(built, given["as_json"])
 
 

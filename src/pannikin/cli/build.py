@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,11 @@ def build(root: Path | None, /, **given: Any) -> None:
     wanted = [output.parse(text) for text in given["outputs"]]
     request = _request(given)
     mode = "quiet" if given["quiet"] else given["progress"]
-    with screen.showing(mode):
+    tools.enter()
+    with screen.showing(mode), tools.store.lease():
         built = tools.build(request)
-        with tools.store.lease():
-            for one in wanted:
-                output.write(one, built, tools)
+        for one in wanted:
+            output.write(one, built, tools)
     _report(built, given)
 
 
@@ -74,7 +75,7 @@ def _request(given: dict[str, Any]) -> BuildRequest:
 
     context, file, text = given["context"], given["file"], None
     if context == "-" or file == "-":
-        text = click.get_text_stream("stdin").read()
+        text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
         file = None
     elif context.startswith(("http://", "https://", "git@", "git://", "ssh://")):
         raise UsageError("remote contexts are not supported yet", hint="fetch it first and give the directory")

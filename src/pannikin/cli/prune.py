@@ -31,6 +31,6 @@ def prune(root: Path | None, everything: bool, dry_run: bool, as_json: bool) -> 
         return
     verb = "would remove" if dry_run else "removed"
     click.echo(
-        f"{verb} {freed['blobs']} blobs ({screen.size(freed['bytes'])} compressed), {freed['cached_steps']} cached steps, "
-        f"{freed['snapshots']} unpacked layers, {freed['leftovers']} leftovers"
+        f"{verb} {freed['blobs']} blobs ({screen.size(freed['bytes'])} compressed), "
+        f"{freed['cached_steps']} cached steps, {freed['snapshots']} unpacked layers, {freed['leftovers']} leftovers"
     )

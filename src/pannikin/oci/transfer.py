@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, cast
-
 from pannikin import progress
 from pannikin.errors import NotFound
 from pannikin.oci.image import Image, Sink
@@ -26,7 +24,7 @@ def copy(image: Image, sink: Sink, name: str | None = None) -> Descriptor:
                 del wanted[descriptor.digest]
                 if not sink.has(descriptor):
                     with image.blobs.open(descriptor) as stream:
-                        sink.put(descriptor, cast(BinaryIO, stream))
+                        sink.put(descriptor, stream)
                 done += descriptor.size
                 step.advance(done, total)
         if name is not None:

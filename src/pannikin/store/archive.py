@@ -91,7 +91,7 @@ class LayoutTar:
         self._out.write(bytes(-descriptor.size % 512))
         self._seen.add(descriptor.digest)
 
-    def tag(self, name: str, descriptor: Descriptor) -> None:
+    def tag(self, name: str | None, descriptor: Descriptor) -> None:
         _add_name(self._index, name, descriptor)
 
     def close(self) -> None:
@@ -182,11 +182,12 @@ def _layout_images(
 ) -> Iterator[tuple[str | None, Image]]:
     for descriptor in index.manifests:
         image = Image(descriptor, blobs)
-        given = descriptor.annotations.get(CONTAINERD_NAME) or descriptor.annotations.get(REF_NAME)
-        known = [given] if given else []
+        given = _name(descriptor)
+        known: list[str] = [given] if given else []
         if not known and names and not image.is_index:
             known = list(names.get(image.manifest.config.digest.partition(":")[2], []))
-        for name in known or [None]:
+        named: list[str | None] = [*known] if known else [None]
+        for name in named:
             yield (str(Reference.parse(name)) if name else None), image
 
 
@@ -325,11 +326,15 @@ def _pour(descriptor: Descriptor, content: BinaryIO, out: BinaryIO | Upload) -> 
     digests.check(descriptor.digest, hashed, "a blob")
 
 
-def _add_name(index: Index, name: str, descriptor: Descriptor) -> None:
-    index.manifests = [
-        d for d in index.manifests if d.annotations.get(CONTAINERD_NAME, d.annotations.get(REF_NAME)) != name
-    ]
+def _add_name(index: Index, name: str | None, descriptor: Descriptor) -> None:
+    """Enter an image in an index, under a name if it has one; the name leaves what had it before."""
+    same = descriptor.digest if name is None else None
+    index.manifests = [d for d in index.manifests if _name(d) != name or (name is None and d.digest != same)]
     target = descriptor.bare()
     target.platform, target.artifact_type = descriptor.platform, descriptor.artifact_type
-    target.annotations = {REF_NAME: name, CONTAINERD_NAME: name}
+    target.annotations = {} if name is None else {REF_NAME: name, CONTAINERD_NAME: name}
     index.manifests.append(target)
+
+
+def _name(descriptor: Descriptor) -> str | None:
+    return descriptor.annotations.get(CONTAINERD_NAME) or descriptor.annotations.get(REF_NAME)

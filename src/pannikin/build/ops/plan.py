@@ -10,7 +10,7 @@ from typing import BinaryIO
 from pannikin.errors import NotFound, UsageError
 from pannikin.oci.image import Layer
 from pannikin.oci.layer import Entry, LayerWriter, kind_of
-from pannikin.runtime.snapshots import View
+from pannikin.runtime.view import View
 from pannikin.store import Store
 
 Opener = Callable[[], BinaryIO]

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from pannikin.build.ops.context import File
 from pannikin.errors import NotFound
 from pannikin.oci import patterns
-from pannikin.runtime.snapshots import View
+from pannikin.runtime.view import View
 
 
 class StageSource:
