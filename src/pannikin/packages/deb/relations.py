@@ -9,7 +9,7 @@ from pannikin.errors import Corrupt
 
 _ATOM = re.compile(
     r"^\s*(?P<name>[^\s:(<\[]+)(?::(?P<arch>[\w-]+))?"
-    r"\s*(?:\(\s*(?P<op><<|<=|>=|>>|=|<|>)\s*(?P<version>[^\s)]+)\s*\))?"
+    r"\s*(?:\(\s*(?P<op><<|<=|>=|>>|=|<|>)\s*(?P<version>[\w.+:~-]+)\s*\))?"
     r"\s*(?:\[(?P<arches>[^\]]*)\])?\s*(?P<profiles>(?:<[^>]*>\s*)*)$"
 )
 

@@ -65,14 +65,14 @@ def resolve(
     """
     there = {record.name for record in installed}
     needs = Needs(recommends, without)
-    wanted = [candidates(universe, text) for text in names]
-    wanted = [group for group in wanted if not _met(group, installed)]
-    reached, favoured = _closure(universe, [r for group in wanted for r in group], installed, needs)
+    wanted = [group for text in names if not _met(text, group := candidates(universe, text), installed)]
+    reached, favoured = _closure(universe, [r for group in wanted for r in group], needs)
     pool = Pool(universe.architecture, needs)
     pool.load(reached, installed)
     for group in wanted:
         pool.install(group)
     pool.keep()
+    favoured |= {_preferred(group) for group in wanted if len({record.name for record in group}) > 1}
     pool.favour(favoured - there)
     answer = pool.solve()
     reasons = [one.text for one in answer if isinstance(one, Reason)]
@@ -111,25 +111,21 @@ def _unknown(universe: Universe, text: str, name: str) -> PannikinError:
     return NotFound(f"no package {text} for {universe.architecture}", hint=hint)
 
 
-def _met(group: Sequence[Record], installed: Sequence[Record]) -> bool:
-    """Whether the base already has one of these, by name, at a version that was asked for."""
-    known = {(record.name, record.version) for record in installed}
-    plain = {record.name for record in installed}
-    several = len({record.version for record in group}) > 1
-    return any((r.name, r.version) in known or (several and r.name in plain) for r in group)
+def _met(text: str, group: Sequence[Record], installed: Sequence[Record]) -> bool:
+    """Whether the base already has what was asked for: any version, unless one was named."""
+    if "=" in text or "/" in text:
+        return not {(one.name, one.version) for one in group}.isdisjoint((one.name, one.version) for one in installed)
+    return not {one.name for one in group}.isdisjoint(one.name for one in installed)
 
 
-def _closure(
-    universe: Universe, first: Iterable[Record], installed: Sequence[Record], needs: Needs
-) -> tuple[list[Record], set[str]]:
+def _closure(universe: Universe, first: Iterable[Record], needs: Needs) -> tuple[list[Record], set[str]]:
     """All that a solution may contain, and the names that apt would prefer among alternatives."""
-    there = {record.name for record in installed}
     reached: dict[int, Record] = {}
     favoured: set[str] = set()
     queue = list(first)
     while queue:
         record = queue.pop()
-        if id(record) in reached or record.name in there:
+        if id(record) in reached:
             continue
         reached[id(record)] = record
         for group in needs.all(record):
