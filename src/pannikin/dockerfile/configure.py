@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pannikin.dockerfile import values
 from pannikin.dockerfile.passage import Passage
 from pannikin.dockerfile.state import DEFAULT_SHELL, State, split_words, valued
-from pannikin.dockerfile.syntax import Instruction, parse_trigger
+from pannikin.dockerfile.syntax import Instruction
 from pannikin.dockerfile.words import expand, names, pairs
 from pannikin.errors import SyntaxProblem
 from pannikin.oci.model import Healthcheck
@@ -217,7 +217,6 @@ def onbuild(state: State, instruction: Instruction) -> None:
         raise rest.problem(f"ONBUILD {word} is not allowed")
     if instruction.heredocs:
         raise SyntaxProblem("ONBUILD with a here-document is not supported yet", where=instruction.heredocs[0].span)
-    parse_trigger(rest.text, rest.origin.file, state.escape)
     state.run.on_build = [*(state.run.on_build or []), rest.text]
 
 

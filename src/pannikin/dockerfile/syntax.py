@@ -237,8 +237,8 @@ class _Reader:
     def _instruction(self, line: Passage) -> Instruction:
         instruction = _split(line, self.escape)
         inner = instruction
-        while inner.name == "ONBUILD" and inner.rest:
-            inner = _split(inner.rest, self.escape)
+        if inner.name == "ONBUILD" and inner.rest:
+            inner = _split(inner.rest, self.escape)  # so that an error in a trigger shows where it is written
         if inner.name not in _HEREDOC or "<<" not in inner.rest.text:
             return instruction
         found = markers(inner.rest.text, self.escape)

@@ -44,7 +44,7 @@ def _port(text: str) -> int:
 
 def duration(text: str) -> int:
     """Go's durations (`1h30m`, `1.5s`, `0`) in nanoseconds."""
-    body = text.lstrip("+-") if text[:1] in "+-" else text
+    body = text[1:] if text.startswith(("+", "-")) else text
     if body == "0":
         return 0
     total, at = 0.0, 0
