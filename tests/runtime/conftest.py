@@ -73,6 +73,8 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).mkdir()
     (root / "tmp").chmod(0o1777)
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "srv/data").mkdir(parents=True)
+    (root / "srv/data/old").write_text("old")
     root.chmod(0o755)
     libraries: set[str] = set()
     for name in PROGRAMS:

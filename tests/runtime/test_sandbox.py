@@ -171,7 +171,7 @@ def test_a_command_that_moves_etc_away_gains_nothing(root: Path, tmp_path: Path)
 def test_mounting_on_what_can_not_be_mounted_on(root: Path) -> None:
     shutil.rmtree(root / "etc")
     (root / "etc").write_text("a file")
-    with pytest.raises(Unsafe, match="can't mount on '/etc/resolv.conf'"):
+    with pytest.raises(Unsafe, match="can't mount on '/etc/resolv"):
         sh(root, "true")
     (root / "etc").unlink()
     (root / "etc").symlink_to("etc")
@@ -391,8 +391,9 @@ def test_a_terminal(root: Path) -> None:
     import pty
 
     outer, inner = pty.openpty()
+    script = "test -t 0 && test -t 1 && readlink /proc/self/fd/0; exit 7"
     child = subprocess.Popen(
-        [sys.executable, "-c", _FOREGROUND, "tty", str(root), "test -t 0 && test -t 1 && readlink /proc/self/fd/0; exit 7"],
+        [sys.executable, "-c", _FOREGROUND, "tty", str(root), script],
         stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
     )  # fmt: skip
     os.close(inner)

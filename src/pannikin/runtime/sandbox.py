@@ -111,6 +111,8 @@ def run(root: Path, command: Command, *, output: Output | None = None, stdin: in
                 log = _Log(claim.path / "log")
                 argv = _argv(runtime, claim.path, limits.directories, "json" if output else "text")
                 status = _attached(argv, stdin) if output is None else _piped(argv, log.filter(output), stdin)
+                if output:
+                    log.release(status, output)
                 return _judge(status, log, command, limits)
             finally:
                 limits.close()
@@ -281,7 +283,7 @@ def _runtimes(child: subprocess.Popen[bytes]) -> list[int]:
 
 
 def _signal(child: subprocess.Popen[bytes], number: int, *, itself: bool = False) -> bool:
-    """Pass a signal on to the runtime, which passes it to the command; or to the child itself. False where it failed."""
+    """Pass a signal on to the runtime, which passes it to the command; or to the child `itself`. Whether it arrived."""
     sent = False
     for pid in [child.pid] if itself else _runtimes(child):
         try:
@@ -320,11 +322,15 @@ def _judge(status: int, log: _Log, command: Command, limits: Limits) -> int:
     return status
 
 
+_RUNTIME_SAYS = (b"executable file `", b"open executable: ", b'{"msg":"exec container process')
+
+
 class _Log:
     """What the runtime itself has to say, apart from the command's output.
 
     crun writes its errors to its log and to stderr; one that it finds after it has left the host's file system
-    (exec failed) to stderr alone, as a line of JSON. Either comes before any output of the command.
+    (exec failed) to stderr alone, as a line of JSON. Either comes before any output of the command, so only the
+    first piece can be the runtime's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -337,14 +343,18 @@ class _Log:
 
         def pass_on(chunk: bytes) -> None:
             nonlocal first
-            ours = first and (chunk.startswith(b'{"msg":"exec container process') or bool(self.error()))
-            first = False
-            if ours:
+            if first and (chunk.startswith(_RUNTIME_SAYS) or self.error()):
                 self._late = chunk
             else:
                 output(chunk)
+            first = False
 
         return pass_on
+
+    def release(self, status: int, output: Output) -> None:
+        """Pass on what was held back, where the command said it after all."""
+        if self._late and not (status and self.error()):
+            output(self._late)
 
     def error(self) -> str:
         """The last error, empty where the command was started."""

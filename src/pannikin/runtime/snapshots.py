@@ -80,6 +80,8 @@ class Snapshots:
 
         Raises `Unavailable` outside of a private mount namespace.
         """
+        if not namespace.entered():
+            raise Unavailable("no private mount namespace", why="namespace.enter() was not called at the start")
         lowers = self.lowers(layers)
         with Claim(self._home, _TEMPORARY) as claim:
             work = Writable(self, claim.path, layers, lowers)
@@ -206,8 +208,6 @@ class Writable:
     """
 
     def __init__(self, snapshots: Snapshots, home: Path, layers: Sequence[Layer], lowers: Sequence[Path]) -> None:
-        if not namespace.entered():
-            raise Unavailable("no private mount namespace", why="namespace.enter() was not called at the start")
         self._snapshots = snapshots
         self._layers = layers
         self._below = View(lowers)

@@ -65,6 +65,7 @@ class Unpacker:
         self.dependent = False
         self.has_root = False
         self._tree = str(tree)
+        self._lowers = bool(lowers)
         self._below = View(lowers)
         self._merged = View([tree, *lowers], fresh=True)
         self._dirs = {""}
@@ -91,6 +92,9 @@ class Unpacker:
         if not self.has_root:
             os.utime(self._tree, ns=(0, 0))
 
+    def _is_directory(self, path: str) -> bool:
+        return path in self._dirs or stat.S_ISDIR(os.lstat(self._at(path)).st_mode)
+
     def _at(self, path: str) -> str:
         return f"{self._tree}/{path}"
 
@@ -105,14 +109,17 @@ class Unpacker:
         try:
             self._create(entry, path, content)
         except FileExistsError:
-            if entry.kind == "dir" and path in self._dirs:
+            if entry.kind == "dir" and self._is_directory(path):
+                self._dirs.add(path)
                 self._attributes(self._at(path), entry)
                 self._times[path] = entry
                 return
             self._clear(path)
             self._create(entry, path, content)
-            if entry.kind == "dir":  # it replaces what was there, also below
+            if entry.kind == "dir" and self._lowers:  # it replaces what was there, also below
                 overlay.set_opaque(self._at(path))
+            elif entry.kind == "dir":
+                self.dependent = True  # on there being nothing below
 
     def _create(self, entry: Entry, path: str, content: BinaryIO | None) -> None:
         at = self._at(path)
@@ -255,7 +262,7 @@ class Unpacker:
     def _clear(self, path: str) -> None:
         """Make room for a later entry of the same name."""
         at = self._at(path)
-        if path in self._dirs:
+        if self._is_directory(path):
             shutil.rmtree(at)
             inside = f"{path}/"
             self._dirs = {one for one in self._dirs if one != path and not one.startswith(inside)}
