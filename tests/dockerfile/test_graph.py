@@ -194,10 +194,15 @@ def test_a_bad_epoch_is_refused() -> None:
 @pytest.mark.parametrize(
     ("created", "expected"),
     [
-        ("2024-02-03T04:05:06Z", DEBIAN), ("2024-02-03T04:05:06.999999999Z", DEBIAN), ("2024-02-03T06:05:06+02:00", DEBIAN),
-        ("1960-01-01T00:00:00Z", 0), ("", None), ("0001-01-01T00:00:00Z", None), ("yesterday", None),
+        ("2024-02-03T04:05:06Z", DEBIAN),
+        ("2024-02-03T04:05:06.999999999Z", DEBIAN),
+        ("2024-02-03T06:05:06+02:00", DEBIAN),
+        ("1960-01-01T00:00:00Z", 0),
+        ("", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("yesterday", None),
     ],
-)  # fmt: skip
+)
 def test_seconds(created: str, expected: int | None) -> None:
     assert graph.seconds(created) == expected
 
@@ -348,10 +353,34 @@ def test_a_doubling_argument_is_stopped() -> None:
 _line = st.builds(
     lambda name, flag, rest: f"{name} {flag}{rest}",
     st.sampled_from(sorted(FLAGS)),
-    st.sampled_from(["", "", "--from=0 ", "--chown=a ", "--platform=$X ", "--link ", "--interval=1s ", "--network=none "]),
-    st.sampled_from(["a", "a b", "a=b", "$X", "${X:-y}", '["a", "b"]', "[]", "CMD x", "debian AS b", "scratch", "../x y", "'",
-                     "RUN x", "COPY --from=b a c", "/a/", "80/udp", "NONE", "a b c/", "A=$A", "<<E\nx\nE"]),
-)  # fmt: skip
+    st.sampled_from(
+        ["", "", "--from=0 ", "--chown=a ", "--platform=$X ", "--link ", "--interval=1s ", "--network=none "]
+    ),
+    st.sampled_from(
+        [
+            "a",
+            "a b",
+            "a=b",
+            "$X",
+            "${X:-y}",
+            '["a", "b"]',
+            "[]",
+            "CMD x",
+            "debian AS b",
+            "scratch",
+            "../x y",
+            "'",
+            "RUN x",
+            "COPY --from=b a c",
+            "/a/",
+            "80/udp",
+            "NONE",
+            "a b c/",
+            "A=$A",
+            "<<E\nx\nE",
+        ]
+    ),
+)
 
 
 @settings(max_examples=300, deadline=None)

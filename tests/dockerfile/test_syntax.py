@@ -253,10 +253,39 @@ def test_suggestion() -> None:
 
 
 _fragments = st.lists(
-    st.sampled_from([*FLAGS, " ", "\n", "\\\n", "\\", '"', "'", "[", "]", ",", "--from=", "--", "<<EOF", "EOF\n", "#", "=",
-                     "# escape=`\n", "`\n", "$X", "${", "}", "a", "é", "\t", "\r\n", "ONBUILD ", "\0"]),
+    st.sampled_from(
+        [
+            *FLAGS,
+            " ",
+            "\n",
+            "\\\n",
+            "\\",
+            '"',
+            "'",
+            "[",
+            "]",
+            ",",
+            "--from=",
+            "--",
+            "<<EOF",
+            "EOF\n",
+            "#",
+            "=",
+            "# escape=`\n",
+            "`\n",
+            "$X",
+            "${",
+            "}",
+            "a",
+            "é",
+            "\t",
+            "\r\n",
+            "ONBUILD ",
+            "\0",
+        ]
+    ),
     max_size=30,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 @settings(max_examples=300, deadline=None)
@@ -278,10 +307,13 @@ _plain_word = st.text("abcXYZ019./:=_$-", min_size=1, max_size=8).filter(lambda 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(sorted(FLAGS.keys() - {"ONBUILD"})), st.lists(_plain_word, min_size=1, max_size=4)),
-             min_size=1, max_size=6),
+    st.lists(
+        st.tuples(st.sampled_from(sorted(FLAGS.keys() - {"ONBUILD"})), st.lists(_plain_word, min_size=1, max_size=4)),
+        min_size=1,
+        max_size=6,
+    ),
     st.sampled_from([" ", "\t", " \\\n ", " \\\n# note\n\n  "]),
-)  # fmt: skip
+)
 def test_what_is_written_is_read(file: list[tuple[str, list[str]]], gap: str) -> None:
     text = "".join(f"{name}{gap}{gap.join(rest)}\n" for name, rest in file)
     read = [(one.name, one.rest.text.split()) for one in parse(text).instructions]

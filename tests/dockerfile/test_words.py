@@ -216,9 +216,11 @@ def test_huge_input_is_no_trouble(unit: str) -> None:
 
 
 _soup = st.lists(
-    st.sampled_from(["$", "{", "}", "A", "U", ":", "-", "+", "?", "#", "%", "/", "*", "'", '"', "\\", " ", "é", "${A", "${U:-"]),
+    st.sampled_from(
+        ["$", "{", "}", "A", "U", ":", "-", "+", "?", "#", "%", "/", "*", "'", '"', "\\", " ", "é", "${A", "${U:-"]
+    ),
     max_size=25,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 @settings(max_examples=400, deadline=None)
