@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +20,7 @@ class Claim:
         """Make a fresh directory `prefix-<random>` in `parent`. Raises OSError where that can't be."""
         self._remove = remove or _remove_tree
         while True:
-            self.path = parent / f"{prefix}-{secrets.token_hex(6)}"
+            self.path = parent / f"{prefix}-{os.urandom(6).hex()}"
             self.path.mkdir(mode=0o700)
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
@@ -77,4 +75,6 @@ def _candidates(parent: Path, prefix: str) -> list[Path]:
 
 
 def _remove_tree(path: Path) -> None:
+    import shutil
+
     shutil.rmtree(path, ignore_errors=True)

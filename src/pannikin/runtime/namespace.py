@@ -7,13 +7,11 @@ by newuidmap(1)) or, where those are missing, over ourselves alone.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
-import shutil
-import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pannikin.errors import Unavailable
 
@@ -51,36 +49,46 @@ def single_identity() -> bool:
 
 
 @cache
-def _libc() -> ctypes.CDLL:
+def _libc() -> Any:
+    import ctypes
+
     return ctypes.CDLL(None, use_errno=True)
+
+
+def _errno() -> int:
+    import ctypes
+
+    return ctypes.get_errno()
 
 
 def unshare(flags: int, what: str) -> None:
     """unshare(2) (os.unshare is Python 3.12's). Raises `Unavailable`."""
     if _libc().unshare(flags):
-        code = ctypes.get_errno()
+        code = _errno()
         hint = "run as root, or allow unprivileged user namespaces (sysctl user.max_user_namespaces)"
         raise Unavailable(f"the kernel refuses {what}", why=os.strerror(code), hint=hint)
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
     """mount(2). Raises OSError."""
-    done = _libc().mount(
-        os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), os.fsencode(data)
-    )
-    if done:
-        code = ctypes.get_errno()
+    import ctypes
+
+    words = [os.fsencode(text) for text in (source, target, kind, data)]
+    if _libc().mount(*words[:3], ctypes.c_ulong(flags), words[3]):
+        code = _errno()
         raise OSError(code, os.strerror(code), target)
 
 
 def unmount(target: str) -> None:
     """umount2(2), lazily: gone from here at once, for good when its last user has closed. Raises OSError."""
     if _libc().umount2(os.fsencode(target), MNT_DETACH):
-        code = ctypes.get_errno()
+        code = _errno()
         raise OSError(code, os.strerror(code), target)
 
 
 def _enter_user_namespace() -> None:
+    import shutil
+
     uid, gid = os.geteuid(), os.getegid()
     users, groups = _subordinates("/etc/subuid", uid), _subordinates("/etc/subgid", uid)
     ranged = bool(users and groups and shutil.which("newuidmap") and shutil.which("newgidmap"))
@@ -119,6 +127,8 @@ _Range = tuple[int, int]
 
 
 def _write_maps(go: int, parent: int, users: tuple[int, list[_Range]], groups: tuple[int, list[_Range]]) -> int:
+    import subprocess
+
     if os.read(go, 1) != b".":
         return 0  # the namespace was refused: nothing to map
     for program, (own, ranges) in (("newuidmap", users), ("newgidmap", groups)):

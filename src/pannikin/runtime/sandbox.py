@@ -16,22 +16,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pannikin.errors import CommandFailed, NotFound, Unavailable
 from pannikin.runtime.bundle import CAPABILITIES, Command, Mount, default_mounts, runtime_config
 from pannikin.runtime.claims import Claim, sweep
 from pannikin.runtime.limits import Limits
 from pannikin.runtime.mountpoints import Mountpoints
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["CAPABILITIES", "Command", "Mount", "host_access", "kill_all", "run"]
 
@@ -95,6 +95,8 @@ def run(root: Path, command: Command, *, output: Output | None = None, stdin: in
     `CommandFailed` with status 127 or 126 where there is no such program or it can't be started, `Unavailable`
     where no runtime is installed or the kernel refuses, `NotFound` where the source of a mount is missing.
     """
+    import tempfile
+
     runtime = _runtime()
     if not root.is_dir():
         raise NotFound(f"no root file system at {root}")
@@ -129,6 +131,8 @@ def kill_all() -> None:
 
 
 def _runtime() -> str:
+    import shutil
+
     if os.geteuid() != 0:
         hint = "run as root, or enter a user namespace first"
         raise Unavailable("a command in a container needs root, or a user namespace", hint=hint)
@@ -196,6 +200,8 @@ def _argv(runtime: str, bundle: Path, groups: list[Path], log: str) -> list[str]
 @contextmanager
 def _started(argv: list[str], **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
     """The process, known to `kill_all`; killed with all its descendants if the block is left early."""
+    import subprocess
+
     try:
         child = subprocess.Popen(argv, **streams)
     except FileNotFoundError as error:
@@ -213,6 +219,8 @@ def _started(argv: list[str], **streams: Any) -> Iterator[subprocess.Popen[bytes
 
 
 def _piped(argv: list[str], output: Output, stdin: int | IO[Any] | None) -> int:
+    import subprocess
+
     source = subprocess.DEVNULL if stdin is None else stdin
     # a session of its own: Ctrl-C at the terminal is ours to handle
     with _started(
@@ -228,6 +236,8 @@ def _piped(argv: list[str], output: Output, stdin: int | IO[Any] | None) -> int:
 
 def _attached(argv: list[str], stdin: int | IO[Any] | None) -> int:
     """With our own stdio. Signals are passed on; a second one, or ten seconds after the first, kills."""
+    import subprocess
+
     with _started(argv, stdin=stdin) as child, _terminal_restored():
         asked: list[float] = []
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,6 +98,8 @@ class Snapshots:
 
         Those of earlier boots go as well: what was not synced then can't be trusted.
         """
+        import shutil
+
         removed = self.clean()
         own = self._home.name.removesuffix("-user")
         for home in sorted(self._directory.iterdir()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import queue
-import shutil
 import stat
 import threading
 from collections.abc import Sequence
@@ -263,6 +262,8 @@ class Unpacker:
         """Make room for a later entry of the same name."""
         at = self._at(path)
         if self._is_directory(path):
+            import shutil
+
             shutil.rmtree(at)
             inside = f"{path}/"
             self._dirs = {one for one in self._dirs if one != path and not one.startswith(inside)}
