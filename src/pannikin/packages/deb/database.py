@@ -44,6 +44,24 @@ def _stanzas(root: Path) -> list[str]:
     return [part for part in text.split("\n\n") if part.strip()]
 
 
+class Owners:
+    """Which installed package has a path. The lists are read at the first question: most layers ask none."""
+
+    def __init__(self, root: Path) -> None:
+        self._info = root / ADMIN / "info"
+        self._paths: dict[str, str] | None = None
+
+    def __call__(self, path: str) -> str | None:
+        if self._paths is None:
+            self._paths = {}
+            for file in sorted(self._info.glob("*.list")):
+                owner = file.stem.partition(":")[0]
+                for line in file.read_text("utf-8", "surrogateescape").splitlines():
+                    self._paths.setdefault(line, owner)
+        # On a merged /usr, /lib/x and /usr/lib/x are one file, listed under either name.
+        return self._paths.get(path) or self._paths.get(path.removeprefix("/usr")) or self._paths.get("/usr" + path)
+
+
 def info_name(record: Record) -> str:
     """The stem of a package's files in info/."""
     return f"{record.name}:{record.architecture}" if record.multi_arch == "same" else record.name

@@ -85,12 +85,14 @@ class Packed:
             while not self.buffer:
                 needs_input = getattr(self.decoder, "needs_input", True)
                 raw = self.file.read(min(CHUNK, self.left)) if needs_input and self.left else b""
-                self.left -= len(raw)
                 if not raw and needs_input:
-                    return
+                    break
+                self.left -= len(raw)
                 self.buffer = self.decoder.decompress(raw)
         except Exception as error:  # each codec has an error class of its own
             raise Corrupt("a package is damaged", where=self.where, why=str(error)) from None
+        if not self.buffer and (self.left or not getattr(self.decoder, "eof", True)):
+            raise Corrupt("a package is cut off", where=self.where)
 
 
 class _Plain:
@@ -109,6 +111,10 @@ class _Xz:
     @property
     def needs_input(self) -> bool:
         return self._codec.needs_input or self._codec.eof
+
+    @property
+    def eof(self) -> bool:
+        return self._codec.eof
 
     def decompress(self, raw: bytes) -> bytes:
         return b"" if self._codec.eof else self._codec.decompress(raw, 1 << 20)
@@ -137,6 +143,8 @@ def members(stream: Packed) -> Iterator[Member]:
     while True:
         header = stream.exactly(512)
         if header == bytes(512):
+            while stream.upto(CHUNK):
+                pass  # to the end, where the compressor's own checksum is
             return
         kind = header[156:157]
         size = _number(header[124:136], stream.where)

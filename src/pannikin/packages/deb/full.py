@@ -73,7 +73,7 @@ def unpack_full(root: Path, debs: Mapping[Pinned, Path], *, architecture: str, d
     order = sorted(debs.items(), key=lambda item: item[0].name not in ("base-files", "base-passwd"))
     deferred = [path for _pin, path in order if _diverts(path)]
     simple = [(str(pin), path) for pin, path in order if path not in deferred]
-    inside = Root(root)
+    inside = Root(root, database.Owners(root))
     found = unpack(inside, simple, filters.dropper(drop))
     database.record(root, found)
     _configure_drop(root, drop)

@@ -88,7 +88,7 @@ class Transport:
                 options: dict[str, Any] = {
                     "maxsize": self.connections,
                     "timeout": urllib3.Timeout(connect=15, read=60),
-                    "retries": urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504)),
+                    "retries": urllib3.Retry(3, connect=1, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504)),
                     "headers": {"User-Agent": "pannikin"},
                 }
                 if urlsplit(url).scheme == "https":

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pannikin import progress
 from pannikin.errors import Corrupt, Unsafe
+from pannikin.packages.deb import version
 from pannikin.packages.deb.debfile import CHUNK, Deb, Member, Packed, members
 from pannikin.packages.deb.index import Record, stanza
 from pannikin.packages.deb.transport import disk_error
@@ -50,9 +51,15 @@ class Unpacked:
 
 
 class Root:
-    """A directory that paths are resolved in, as if it were `/`."""
+    """A directory that paths are resolved in, as if it were `/`.
 
-    def __init__(self, path: Path) -> None:
+    `before` tells the package that owned a path before this unpacking, if any did; `replaces` which other
+    packages of the same unpacking each one replaces.
+    """
+
+    def __init__(self, path: Path, before: Callable[[str], str | None] | None = None) -> None:
+        self.before = before
+        self.replaces: dict[str, set[str]] = {}
         self.path = os.path.realpath(path)
         self._known: dict[str, str] = {"": self.path}
         self._owners: dict[str, str] = {}
@@ -108,14 +115,23 @@ class Root:
             raise Unsafe("a package has a path that leaves its root", where=path)
         return f"{self.directory(folder)}/{name}"
 
-    def claim(self, place: str, package: str) -> str | None:
-        """The package that already put a file at this real path, if another one did."""
-        owner = self._owners.setdefault(place, package)
-        return None if owner == package else owner
+    def claim(self, place: str, path: str, package: str) -> bool:
+        """Whether `package` may put its file at this real path; not where one that Replaces it was first.
 
-    def take_over(self, place: str, package: str) -> None:
-        """From now on the file is this package's (Replaces)."""
-        self._owners[place] = package
+        Raises `Corrupt` where another package has the path and neither replaces the other.
+        """
+        owner = self._owners.setdefault(place, package)
+        if owner == package and self.before is not None and _mode(place) is not None:
+            owner = self.before("/" + path) or package
+        if owner == package:
+            return True
+        mine, other = package.partition("=")[0], owner.partition("=")[0]
+        if other in self.replaces.get(mine, ()):
+            self._owners[place] = package
+            return True
+        if mine in self.replaces.get(other, ()):
+            return False
+        raise Corrupt(f"{package} and {owner} both have /{path}", hint="leave one of them out")
 
     def owned(self, place: int | str, uid: int, gid: int) -> None:
         """Give a file (by descriptor or path) its owner, where this process may."""
@@ -170,17 +186,37 @@ def unpack(
                 step.advance(done, len(debs), "packages")
             return result
 
-        # The largest first, so that no worker ends alone with it.
-        order = sorted(range(len(debs)), key=lambda number: -debs[number][1].stat().st_size)
+        replacing = _replacing(root, debs)
+        # The largest first, so that no worker ends alone with it; those that replace files of others last, in order.
+        order = sorted(set(range(len(debs))) - replacing, key=lambda number: -debs[number][1].stat().st_size)
         jobs = {number: pool.submit(contextvars.copy_context().run, one, number) for number in order}
         try:
-            found = [jobs[number].result() for number in range(len(debs))]
+            results = {number: job.result() for number, job in jobs.items()}
         except BaseException:
             for job in jobs.values():
                 job.cancel()
             raise
+        results |= {number: one(number) for number in sorted(replacing)}
+    found = [results[number] for number in range(len(debs))]
     _directories(root, found)
     return found
+
+
+def _replacing(root: Root, debs: Sequence[tuple[str, Path]]) -> set[int]:
+    """The packages that replace files of others in this unpacking, by number; tells `root` which.
+
+    Most Replaces speak of old versions and mean none that is here.
+    """
+    records = []
+    for title, path in debs:
+        with Deb(path, title) as deb:
+            records.append(Unpacked(deb.control()).record)
+    versions = {record.name: record.version for record in records}
+    for record in records:
+        for atom in (atom for group in record.replaces for atom in group):
+            if atom.name in versions and atom.name != record.name and version.meets(versions[atom.name], atom):
+                root.replaces.setdefault(record.name, set()).add(atom.name)
+    return {number for number, record in enumerate(records) if record.name in root.replaces}
 
 
 def _unpack(root: Root, title: str, path: Path, drop: Callable[[str], bool]) -> Unpacked:
@@ -220,9 +256,10 @@ def _place(
         result.made.append(member)
         return
     place = root.place(path)
-    other = root.claim(place, title)
-    if other is not None:
-        _settle(root, place, member, result, other, title)
+    if not root.claim(place, path, title):
+        if member.kind == "file":
+            stream.skip(member.size)
+        return
     _clear(place, title, path)
     if member.kind == "file":
         digest = hashlib.md5(usedforsecurity=False) if path in conffiles else None
@@ -231,15 +268,6 @@ def _place(
             result.conffiles["/" + path] = digest.hexdigest()
     else:
         _special(root, place, member, result, title)
-
-
-def _settle(root: Root, place: str, member: Member, result: Unpacked, other: str, title: str) -> None:
-    """Two packages have one path: right only where this one says that it Replaces the other's."""
-    name = other.partition("=")[0]
-    if any(atom.name == name for group in result.record.replaces for atom in group):
-        root.take_over(place, title)
-        return
-    raise Corrupt(f"{title} and {other} both have /{member.path}", hint="leave one of them out")
 
 
 def _clear(place: str, title: str, path: str) -> None:

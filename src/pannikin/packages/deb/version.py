@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from pannikin.packages.deb.relations import Atom
+
 _PARTS = re.compile(r"(\D*)(\d*)")
 
 
@@ -21,6 +23,16 @@ def key(version: str) -> tuple[Any, ...]:
         epoch, rest = "0", version
     upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "0")
     return (int(epoch) if epoch.isdigit() else 0, _part(upstream), _part(revision))
+
+
+def meets(version: str, atom: Atom) -> bool:
+    """Whether a version is one that a relation asks for."""
+    if not atom.op:
+        return True
+    mine, asked = key(version), key(atom.version)
+    return {
+        "<<": mine < asked, "<=": mine <= asked, "=": mine == asked, ">=": mine >= asked, ">>": mine > asked
+    }[atom.op]  # fmt: skip
 
 
 def _part(text: str) -> tuple[Any, ...]:
