@@ -13,12 +13,13 @@ from typing import ClassVar
 
 import pytest
 
-from packages.making import Deb, key, repository
 from pannikin import progress
 from pannikin.errors import Corrupt, NotFound, Unavailable, UsageError
 from pannikin.packages.deb import Archive, Source, explicit, fetch
 from pannikin.packages.deb.apt import AptConfig, Credential
 from pannikin.packages.deb.transport import Transport
+
+from .making import Deb, key, repository
 
 DEBS = [
     Deb("app", "2.0", fields={"Depends": "lib (>= 1)"}, files={"usr/bin/app": b"app" * 5000}),
