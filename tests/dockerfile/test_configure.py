@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from drawing import config, draw, history, run_config
 
 from pannikin.errors import Span, SyntaxProblem
+from tests.dockerfile.drawing import config, draw, history, run_config
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HEAD = 'FROM scratch\nENV A=hello E= S="a b"\n'

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from drawing import draw, history, layers
 
 from pannikin.dockerfile.files import destination
 from pannikin.errors import PannikinError, Span, SyntaxProblem, Unsafe
 from pannikin.graph import Context, Copy, Image, Make, Run, Scratch
+from tests.dockerfile.drawing import draw, history, layers
 
 PATH = ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from drawing import AMD64, ARM64, World, config, draw, history, layers, run_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from pannikin.dockerfile.syntax import FLAGS
 from pannikin.errors import NotFound, PannikinError, Span, SyntaxProblem, UsageError
 from pannikin.graph import Copy, Image, Node, Run, Scratch
 from pannikin.oci.model import Config
+from tests.dockerfile.drawing import AMD64, ARM64, World, config, draw, history, layers, run_config
 
 DEBIAN = 1706933106  # 2024-02-03T04:05:06Z
 NODE = 1735689600  # 2025-01-01T00:00:00Z

@@ -14,8 +14,7 @@ from pannikin.dockerfile.words import expand
 from pannikin.errors import SyntaxProblem, Unsafe
 from pannikin.graph import Context, Copy, Make, Node, Run
 
-_REMOTE = re.compile(r"(?:https?|git|ssh|ftp)://|git@[^/]+:", re.IGNORECASE)
-_OCTAL = re.compile("[0-9]+")
+_REMOTE = r"(?i:https?|git|ssh|ftp)://|git@[^/]+:"
 
 
 def run(state: State, instruction: Instruction) -> None:
@@ -143,7 +142,7 @@ def _attributes(state: State, instruction: Instruction) -> tuple[str, int | None
             shown.append(f"--chown={owner}")
         elif flag.name == "chmod":
             text = state.expand(flag.passage)
-            if text and not _OCTAL.fullmatch(text):
+            if text and not re.fullmatch("[0-9]+", text):
                 raise later(flag.span, f"{instruction.name} --chmod with letters")
             mode = valued(flag.span, "--chmod", values.mode, text)
             shown.append(f"--chmod={text}")
@@ -177,7 +176,7 @@ def _source(state: State, instruction: Instruction, sources: list[tuple[Passage,
 
 
 def _context_path(word: Passage, text: str, instruction: Instruction) -> str:
-    if _REMOTE.match(text):
+    if re.match(_REMOTE, text):
         if instruction.name == "COPY":
             raise word.problem("COPY takes no remote source", hint="ADD does")
         raise later(word.span(), "ADD of a remote source")

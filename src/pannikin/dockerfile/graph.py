@@ -7,7 +7,8 @@ Nothing is read or run here: the text comes in, `resolve` is asked for the confi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pannikin.dockerfile import configure, files
 from pannikin.dockerfile.passage import suggestion
@@ -29,8 +30,7 @@ hold (zip starts at 1980), and never mistaken for "no date", as 0 is."""
 HANDLERS = configure.HANDLERS | files.HANDLERS
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A Dockerfile: its text, the name that errors give it, and the patterns of the ignore file in force."""
 
     text: str
@@ -38,8 +38,7 @@ class Source:
     ignore: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """What is asked for.
 
     `stage` by name or number (None: the last); `platform` to build for, `build_platform` to build on (None: the
@@ -57,8 +56,7 @@ class Target:
     network: str = "host"
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """A base image: its configuration, the digest of its manifest, and its date in seconds where it is known
     better than from `config.created`."""
 
@@ -71,8 +69,7 @@ Resolve = Callable[[Reference, Platform], Resolved]
 """Looks an image up; raises `PannikinError` where it can't."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(Struct, frozen=True):
     """The graph of a Dockerfile.
 
     `node` is the image; `warnings` lines for people; `stages` the labels of the stages in play, in order; `proxies`

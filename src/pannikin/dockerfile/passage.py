@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pannikin.errors import Span, SyntaxProblem
 
@@ -11,8 +12,7 @@ _SHOWN = 200
 """Characters of a source line that an error shows: nobody reads a marked line of a megabyte."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where the characters of a joined text come from.
 
     `starts[i]` is the offset in the joined text at which physical line `lines[i]` (from 0), column `columns[i]`
@@ -38,8 +38,7 @@ class Origin:
         return Span(self.file, line + 1, column + 1, shown if column <= len(shown) else "", width)
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(Struct, frozen=True):
     """A piece of a joined text. Slicing and stripping keep its place; `str(passage)` is the text."""
 
     text: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pannikin.dockerfile.passage import Passage, suggestion
 from pannikin.dockerfile.syntax import Dockerfile, Instruction
@@ -17,14 +18,13 @@ from pannikin.dockerfile.words import Expanded, expand, names
 from pannikin.errors import NotFound, Span, SyntaxProblem, UsageError
 from pannikin.oci.platform import Platform
 
-_NAME = re.compile(r"[a-z][a-z0-9._-]*")
+_NAME = "[a-z][a-z0-9._-]*"
 _PROXY_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 PROXIES = frozenset(_PROXY_NAMES) | {name.lower() for name in _PROXY_NAMES}
 """Build arguments that every RUN may use without an ARG, and that leave no trace in key or history."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """One FROM and what follows it.
 
     `base` is the image's or stage's name, variables expanded; `parent` the number of the stage that it names, or
@@ -46,8 +46,7 @@ class Stage:
         return self.name or f"stage-{self.index}"
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
+class Stages(Struct, frozen=True):
     """All stages of a file, with the variables of its head.
 
     `positions` are the numbers of the stages of a name; `arguments` the values of global ARGs and of the predefined
@@ -172,7 +171,7 @@ def _stage(
 
 def _stage_name(word: Passage) -> str:
     name = word.text.lower()
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise word.problem(
             f"not a name for a stage: {word.text[:60]}", hint="a letter first, then letters, digits, dots, _ and -"
         )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
-from msgspec import structs
+from msgspec import Struct, field, structs
 
 from pannikin.dockerfile.passage import Passage
 from pannikin.dockerfile.stages import Stage, Stages
@@ -27,16 +26,14 @@ LAYERED = frozenset({"RUN", "COPY", "ADD", "WORKDIR"})
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What `--from` names: a file system, and the newest time (seconds) of what went into it."""
 
     node: Node
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What all stages of one build share.
 
     `fetch(name, flag, stage)` gives what `COPY --from=name` copies from; `ignore` the lines of the ignore file.
@@ -52,8 +49,7 @@ class Surroundings:
     declared: set[str]
 
 
-@dataclass(slots=True)
-class State:
+class State(Struct):
     """One stage while its instructions are applied.
 
     `env` are the variables of RUN and of expansion: ENV and the ARGs in scope, the later one winning. `args` are

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
+
+from msgspec import Struct
 
 from pannikin.dockerfile.passage import Origin, Passage, plain, suggestion
 from pannikin.errors import Span, SyntaxProblem
@@ -48,13 +49,11 @@ _JSON = frozenset({"ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"}
 _HEREDOC = frozenset({"ADD", "COPY", "RUN"})
 _DIRECTIVES = frozenset({"syntax", "escape", "check"})
 
-_DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*", re.DOTALL)
-_MARKER = re.compile(r"(\d*)<<(-?)(?:([^<\s'\"]+)|'([^<\s']+)'|\"([^<\s\"]+)\")")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_DIRECTIVE = r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*"
+_MARKER = r"(\d*)<<(-?)(?:([^<\s'\"]+)|'([^<\s']+)'|\"([^<\s\"]+)\")"
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Struct, frozen=True):
     """`--name[=value]` before an instruction's arguments. `value` is None where there is no `=`; quotes are off."""
 
     name: str
@@ -72,8 +71,7 @@ class Flag:
         return Passage(self.value or "", self.source.origin, self.source.offset + len(self.name) + 3)
 
 
-@dataclass(frozen=True, slots=True)
-class Heredoc:
+class Heredoc(Struct, frozen=True):
     """A here-document: `name` its delimiter without quotes, `expand` false where that was quoted.
 
     `text` is its content with its newlines; `chomp` (`<<-`) means that leading tabs are taken off.
@@ -91,8 +89,7 @@ class Heredoc:
         return re.sub(r"^\t+", "", self.text, flags=re.MULTILINE) if self.chomp else self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Struct, frozen=True):
     """One instruction.
 
     `name` in upper case; `rest` what follows name and flags, stripped; `json` its elements where `rest` is a
@@ -113,8 +110,7 @@ class Instruction:
         return next((flag for flag in self.flags if flag.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
+class Dockerfile(Struct, frozen=True):
     """A parsed file: its instructions in order, its parser directives in lower case, its escape character."""
 
     file: str
@@ -161,7 +157,7 @@ def _directives(lines: tuple[str, ...], file: str) -> dict[str, str]:
     """The parser directives: comments of the form `# key=value` before anything else."""
     found: dict[str, str] = {}
     for number, line in enumerate(lines):
-        known = _DIRECTIVE.fullmatch(line.strip()) if len(line) < 4096 else None
+        known = re.fullmatch(_DIRECTIVE, line.strip(), re.DOTALL) if len(line) < 4096 else None
         key = known[1].lower() if known else ""
         if not known or key not in _DIRECTIVES:
             break
@@ -269,7 +265,7 @@ class _Reader:
 def markers(text: str, escape: str) -> Iterator[tuple[re.Match[str], int]]:
     """The here-document marks (`<<EOF`, `2<<-'END'`) of an argument text, each a whole word, and where it starts."""
     for word in words(text, escape):
-        found = _MARKER.fullmatch(word[0])
+        found = re.fullmatch(_MARKER, word[0])
         if found:
             yield found, word.start()
 
@@ -308,7 +304,9 @@ def _unknown(word: Passage) -> SyntaxProblem:
     return word.problem(f"unknown instruction: {shown}", hint=hint)
 
 
-_FLAG_PIECE = re.compile(r"[^\s'\"\\]+|\\.|\\\Z|\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'", re.DOTALL)
+@cache
+def _flag_piece() -> re.Pattern[str]:
+    return re.compile(r"[^\s'\"\\]+|\\.|\\\Z|\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'", re.DOTALL)
 
 
 def _flags(name: str, rest: Passage) -> tuple[tuple[Flag, ...], Passage]:
@@ -333,9 +331,9 @@ def _flags(name: str, rest: Passage) -> tuple[tuple[Flag, ...], Passage]:
 
 def _flag_word(rest: Passage) -> tuple[str, int]:
     """A flag without its quotes and escapes, and where it ends."""
-    text, at, parts = rest.text, 0, []
+    text, at, parts, pieces = rest.text, 0, [], _flag_piece()
     while at < len(text) and not text[at].isspace():
-        piece = _FLAG_PIECE.match(text, at)
+        piece = pieces.match(text, at)
         if piece is None:
             raise rest.cut(at, at + 1).problem(f"a quote is never closed: {text[at]}")
         raw = piece[0]
@@ -368,4 +366,4 @@ def _elements(rest: Passage) -> tuple[str, ...] | None:
         raise rest.problem("the JSON form takes strings only", hint='write ["a", "b", "1"]: numbers in quotes, too')
     if any("\0" in item for item in value):
         raise rest.problem("a NUL character in an argument")
-    return tuple(_SURROGATE.sub("\ufffd", item) for item in value)
+    return tuple(re.sub("[\ud800-\udfff]", "\ufffd", item) for item in value)

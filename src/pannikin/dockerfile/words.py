@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
+
+from msgspec import Struct
 
 from pannikin.dockerfile import glob
 from pannikin.dockerfile.passage import Passage, suggestion
@@ -49,8 +50,7 @@ class _Unclosed(_Bad):
     """The text ended before the character that was looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expanded:
+class Expanded(Struct, frozen=True):
     """An expansion: the `text`; the same split into `words` at white space that no quote protects; the names of
     the variables that were `used`, and of those that were asked for and are `unset`."""
 
@@ -289,8 +289,7 @@ def _trim(value: str, operator: str, word: str) -> str:
     return trim(value, pattern, longest)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A `key=value` before expansion. `value` is None where there is no `=` (ARG); `legacy` for `ENV key value`."""
 
     key: Passage
