@@ -356,6 +356,31 @@ def test_nothing_outlives_a_kill(base: Any, tmp_path: Path, delay: float | None)
     assert not list((tmp_path / "snapshots").glob("*/temp-*"))
 
 
+def test_kills_at_any_moment_leave_a_working_place(base: Any, tmp_path: Path) -> None:
+    """From the start of Python over unpacking and mounting to the running command."""
+    for step in range(8):
+        child = _victim(tmp_path, base)
+        time.sleep(0.07 * step)
+        child.kill()
+        child.wait()
+        _wait(lambda: not _processes("sleep\x0062.5") and not _mounts(str(tmp_path)))
+    child = _victim(tmp_path, base)
+    assert child.stdout is not None
+    assert b"mounted" in child.stdout.readline()
+    assert b"up" in child.stdout.readline()
+    child.kill()
+    child.wait()
+    _wait(lambda: not _processes("sleep\x0062.5"))
+    from pannikin.runtime.snapshots import Snapshots
+    from pannikin.store import Store
+
+    again = Snapshots(tmp_path / "snapshots", Store(tmp_path / "store"))
+    again.clean()
+    (tree,) = again.lowers([base])
+    assert (tree / "srv/data/old").read_text() == "old"
+    assert len(list((tmp_path / "snapshots").glob("*/[!l]*"))) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_pannikin_and_the_container(base: Any, tmp_path: Path, number: int) -> None:
     child = _victim(tmp_path, base)
