@@ -24,6 +24,7 @@ VERBS = {
     "save": ("archive", "save", "Write images to an archive."),
     "store": ("store", "store", "Check the store."),
     "tag": ("images", "tag", "Give an image another name."),
+    "validate": ("validate", "validate", "Check images down to the last byte."),
     "completion": ("completion", "completion", "Print a shell's completion script."),
 }
 

@@ -53,8 +53,8 @@ class Reference:
         if registry == "docker.io" and "/" not in path:
             path = f"library/{path}"
         if not _PATH.fullmatch(path) or len(registry) + len(path) > 254:
-            lower = path.lower()
-            hint = f"write {lower!r}: names are in lower case" if lower != path and _PATH.fullmatch(lower) else ""
+            lower = path.removeprefix("library/").lower()
+            hint = f"write {lower!r}: names are in lower case" if lower not in path and _PATH.fullmatch(lower) else ""
             raise UsageError(f"not an image reference: {text!r}", why=f"{path!r} is not a repository's name", hint=hint)
         if re.fullmatch("[0-9a-f]{64}", path.removeprefix("library/")):
             raise UsageError(f"not an image reference: {text!r}", why="64 hex digits are an image ID, not a name")
