@@ -119,7 +119,7 @@ def test_destination(workdir: str, dest: str, expected: str) -> None:
         ("COPY . /app", (".",), "/app", ()),
         ("COPY ./ /app/", (".",), "/app/", ()),
         ("COPY / /app/", (".",), "/app/", ()),
-        ("COPY a . /app/", ("a", "."), "/app/", ()),
+        ("COPY a . /app/", ("a", "."), "/app/", ("a", ".")),
         ("COPY /a/b/ c", ("a/b",), "/c", ("a/b",)),
         ("COPY ./a//b c", ("a/b",), "/c", ("a/b",)),
         ("COPY a/../b c", ("b",), "/c", ("b",)),

@@ -161,7 +161,7 @@ def _source(state: State, instruction: Instruction, sources: list[tuple[Passage,
     flag = instruction.flag("from")
     if flag is None:
         paths = [_context_path(word, text, instruction) for word, text in sources]
-        select = () if "." in paths else tuple(paths)
+        select = () if paths == ["."] else tuple(paths)
         return Context(name="context", select=select, ignore=state.around.ignore, where=instruction.span), paths
     if flag.value and expand(flag.passage, {}, state.escape).text != flag.value:
         raise SyntaxProblem(
