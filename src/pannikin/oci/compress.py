@@ -137,8 +137,9 @@ class Decompressed:
     read is also fed to that hash (the diff ID's).
     """
 
-    def __init__(self, stream: BinaryIO, hashed: hashlib._Hash | None = None) -> None:
+    def __init__(self, stream: BinaryIO, hashed: hashlib._Hash | None = None, what: str = "a layer") -> None:
         self._stream = stream
+        self._what = what
         self._hashed = hashed
         self._buffer = bytearray()
         self._at = 0
@@ -175,10 +176,10 @@ class Decompressed:
         self._head = b""
         try:
             plain = self._decoder.decode(chunk)
-        except Corrupt:
-            raise
+        except EOFError as error:
+            raise Corrupt(f"{self._what} ends early", why=str(error)) from None
         except Exception as error:  # zlib.error, ZstdError: each library has its own
-            raise Corrupt("a layer can't be decompressed", why=str(error)) from None
+            raise Corrupt(f"{self._what} can't be decompressed", why=str(error)) from None
         self._ended = not chunk
         if self._hashed is not None:
             self._hashed.update(plain)
@@ -187,7 +188,7 @@ class Decompressed:
 
 class _Decoder(Protocol):
     def decode(self, chunk: bytes) -> bytes:
-        """Plain bytes of the next chunk; an empty chunk is the end of the stream."""
+        """Plain bytes of the next chunk; an empty chunk is the end of the stream. Raises EOFError where that is too early."""
 
 
 class _Plain:
@@ -208,7 +209,7 @@ class _Gzip:
     def decode(self, chunk: bytes) -> bytes:
         if not chunk:
             if self._started and not self._stream.eof:
-                raise Corrupt("a layer ends early", why="its gzip stream is not complete")
+                raise EOFError("its gzip stream is not complete")
             return b""
         parts = []
         while chunk:
@@ -233,7 +234,7 @@ class _Zstd:
     def decode(self, chunk: bytes) -> bytes:
         if not chunk:
             if not self._fresh and not self._stream.eof:
-                raise Corrupt("a layer ends early", why="its zstd stream is not complete")
+                raise EOFError("its zstd stream is not complete")
             return b""
         parts = []
         while chunk:

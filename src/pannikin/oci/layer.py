@@ -213,7 +213,7 @@ def read(stream: BinaryIO | Decompressed, what: str = "a layer") -> Iterator[tup
     A content must be read before the next entry is asked for; what is left of it is skipped. Raises `Corrupt`
     where the archive is damaged or cut off, `Unsafe` where a path leaves the root.
     """
-    plain = stream if isinstance(stream, Decompressed) else Decompressed(stream)
+    plain = stream if isinstance(stream, Decompressed) else Decompressed(stream, what=what)
     try:
         with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=256 << 10) as archive:
             for member in archive:

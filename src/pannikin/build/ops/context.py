@@ -57,7 +57,7 @@ class Tree:
 
     def expand(self, pattern: str) -> list[str]:
         """The paths that one of the node's sources names, links followed."""
-        return self.named[pattern]
+        return [""] if pattern in ("", ".") else self.named[pattern]
 
     def below(self, path: str) -> Iterator[File]:
         """A file, or a directory (first) and all that is in it."""

@@ -108,12 +108,12 @@ def _members(opener: Open, what: str) -> Iterator[tuple[Entry, BinaryIO | None]]
     with opener() as stream:
         head = stream.read(6)
         try:
-            yield from read(_plain(stream, head), what)
+            yield from read(_plain(stream, head, what), what)
         except (EOFError, OSError, ValueError) as error:
             raise Corrupt(f"{what} is damaged", why=str(error)) from None
 
 
-def _plain(stream: BinaryIO, head: bytes) -> BinaryIO | Decompressed:
+def _plain(stream: BinaryIO, head: bytes, what: str = "an archive") -> BinaryIO | Decompressed:
     stream.seek(0)
     if head.startswith(b"BZh"):
         import bz2
@@ -123,7 +123,7 @@ def _plain(stream: BinaryIO, head: bytes) -> BinaryIO | Decompressed:
         import lzma
 
         return cast(BinaryIO, lzma.LZMAFile(stream))
-    return Decompressed(stream)
+    return Decompressed(stream, what=what)
 
 
 def _old_header(block: bytes) -> bool:
