@@ -15,8 +15,9 @@ import pytest
 
 from pannikin import progress
 from pannikin.errors import Corrupt, NotFound, Unavailable, UsageError
-from pannikin.packages.deb import Archive, Source, explicit, fetch
+from pannikin.packages.deb import Archive, Source, explicit, fetch, portable
 from pannikin.packages.deb.apt import AptConfig, Credential
+from pannikin.packages.deb.sources import parse_deb822
 from pannikin.packages.deb.transport import Transport
 
 from .making import Deb, key, repository
@@ -272,6 +273,26 @@ def test_credentials_are_sent(web: tuple[Source, type[Server]], tmp_path: Path) 
     config = AptConfig(credentials=(Credential(f"http://{host}", "me", "pass"),))
     archive(source, tmp_path, config).update()
     assert {auth for _, _, auth in server.log} == {"Basic bWU6cGFzcw=="}
+
+
+def test_a_login_in_the_uri_is_sent_and_never_shown(web: tuple[Source, type[Server]], tmp_path: Path) -> None:
+    source, server = web
+    named = replace(source, uris=(source.uris[0].replace("//", "//me:pass@"),))
+    archive(named, tmp_path).update()
+    assert {auth for _, _, auth in server.log} == {"Basic bWU6cGFzcw=="}
+    with pytest.raises(NotFound) as caught:
+        archive(replace(named, suites=("none",)), tmp_path).update()
+    assert "pass" not in str(caught.value)
+
+
+def test_portable_sources_name_nothing_of_this_host(mirror: Source, tmp_path: Path) -> None:
+    web = replace(mirror, uris=("http://me:pass@example.org/debian",))
+    archives = replace(web, keyrings=("/usr/share/keyrings/debian-archive-keyring.gpg",))
+    inline, path = portable([mirror, web, archives])
+    assert inline.uris == ("http://example.org/debian",) and inline.keyrings == ()
+    assert path.keyrings == archives.keyrings and str(tmp_path) not in inline.stanza()
+    [again] = parse_deb822(inline.stanza(), "x")
+    archive(replace(mirror, keyrings=(), inline_key=again.inline_key), tmp_path).update()
 
 
 def test_no_mirror_there(tmp_path: Path) -> None:

@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from pannikin.packages.deb.distroless import unpack_distroless
     from pannikin.packages.deb.full import clean, configure, install, unpack_full, write_sources
     from pannikin.packages.deb.pins import Pinned
-    from pannikin.packages.deb.sources import Source, explicit, from_host
+    from pannikin.packages.deb.sources import Source, explicit, from_host, portable
 
 __all__ = [
     "Archive", "Pinned", "Source", "clean", "configure", "explicit", "from_host", "install", "installed",
-    "newest",
+    "newest", "portable",
     "unpack_distroless", "unpack_full", "write_sources",
 ]  # fmt: skip
 
 _HOMES = {
-    "archive": ("Archive",), "database": ("installed",), "debfile": ("newest",), "distroless": ("unpack_distroless",),
+    "archive": ("Archive",), "database": ("installed",), "debfile": ("newest",),
+    "distroless": ("unpack_distroless",),
     "full": ("clean", "configure", "install", "unpack_full", "write_sources"), "pins": ("Pinned",),
-    "sources": ("Source", "explicit", "from_host"),
+    "sources": ("Source", "explicit", "from_host", "portable"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pannikin.errors import NotFound, SyntaxProblem, Unavailable, UsageError
@@ -14,6 +14,7 @@ ARCHIVE_KEYRINGS = (
     "usr/share/keyrings/debian-archive-keyring.pgp",
     "usr/share/keyrings/ubuntu-archive-keyring.gpg",
 )
+_LOGIN = re.compile(r"^(https?://)[^/@]*@")
 _ONE_LINE = re.compile(r"^(?P<type>deb|deb-src)\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<rest>\S.*)$")
 _SCHEMES = ("http://", "https://", "file:", "copy:")
 
@@ -56,6 +57,31 @@ class Source:
         elif len(self.keyrings) == 1:
             lines.append(f"Signed-By: {self.keyrings[0]}")
         return "\n".join(lines) + "\n"
+
+
+def portable(sources: Iterable[Source]) -> list[Source]:
+    """The sources as an image may have them: no path, directory or password of this host.
+
+    A keyring that the archive's keyring package brings stays a path; any other becomes an inline key. Local
+    directories are left out.
+    """
+    found = []
+    for source in sources:
+        uris = tuple(_LOGIN.sub(r"\1", uri) for uri in source.uris if uri.startswith("http"))
+        brought = all(path.lstrip("/") in ARCHIVE_KEYRINGS for path in source.keyrings)
+        key = source.inline_key if brought else _armoured(source.keyrings)
+        if uris:
+            keyrings = source.keyrings if brought else ()
+            found.append(replace(source, uris=uris, keyrings=keyrings, inline_key=key))
+    return found
+
+
+def _armoured(paths: Iterable[str]) -> str:
+    import pysequoia
+
+    certs = [cert for path in paths for cert in pysequoia.Cert.split_bytes(Path(path).read_bytes())]
+    raw = b"".join(bytes(cert) for cert in certs)
+    return str(pysequoia.armor(raw, pysequoia.ArmorKind.PublicKey))
 
 
 def default_keyrings(root: Path = Path("/")) -> tuple[str, ...]:

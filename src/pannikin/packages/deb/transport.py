@@ -66,10 +66,11 @@ class Transport:
             headers["Range"] = f"bytes={offset}-"
         if since:
             headers["If-Modified-Since"] = since
-        for one in self.config.credentials:
-            if one.serves(url):
-                headers |= urllib3.make_headers(basic_auth=f"{one.login}:{one.password}")
-                break
+        # No message and no log ever shows a password: from here on the URL is without it.
+        url, login = _without_login(url)
+        login = login or next((f"{c.login}:{c.password}" for c in self.config.credentials if c.serves(url)), "")
+        if login:
+            headers |= urllib3.make_headers(basic_auth=login)
         try:
             response = self._manager(url).request("GET", url, headers=headers, preload_content=False)
             try:
@@ -100,6 +101,13 @@ class Transport:
     def _authorities(self) -> str | None:
         chosen = self.config.get("Acquire::https::CAInfo") or os.environ.get("SSL_CERT_FILE")
         return chosen or ssl.get_default_verify_paths().cafile or _system_bundle()
+
+
+def _without_login(url: str) -> tuple[str, str]:
+    """A URL without `user:password@`, and that."""
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=host).geturl(), unquote(login)
 
 
 def _system_bundle() -> str | None:
