@@ -76,3 +76,17 @@ def test_a_second_layer_adds(tmp_path: Path) -> None:
     assert "me:x:1:1" in passwd.read_text()
     assert (root / "etc/ssl/certs/ca-certificates.crt").exists()
     assert {path.name for path in (root / "var/lib/dpkg/status.d").iterdir()} >= {"base-files", "app"}
+
+
+def test_the_umask_does_not_matter(tmp_path: Path) -> None:
+    modes = []
+    for mask in (0o022, 0o077):
+        root = tmp_path / oct(mask) / "root"
+        root.mkdir(parents=True, mode=0o755)
+        before = os.umask(mask)
+        try:
+            make(root, CERTS, ZONES, FILES, APP)
+        finally:
+            assert os.umask(before) == mask
+        modes.append({str(path.relative_to(root)): path.lstat().st_mode for path in root.rglob("*")})
+    assert modes[0] == modes[1]

@@ -67,7 +67,7 @@ def test_modes_owners_times_and_links(root: Path) -> None:
 
 
 def test_merged_usr(root: Path) -> None:
-    merge_usr(root, "amd64")
+    merge_usr(Root(root), "amd64")
     put(root, Deb("a", files={"lib/x86/a.so": b"a", "usr/lib/x86/b.so": b"b", "bin/sh": b"sh"}))
     assert (root / "lib").is_symlink() and (root / "bin").is_symlink()
     assert sorted(path.name for path in (root / "usr/lib/x86").iterdir()) == ["a.so", "b.so"]
@@ -197,6 +197,14 @@ def test_directory_modes_do_not_depend_on_threads(root: Path) -> None:
     put(root, *debs)
     assert stat.S_IMODE((root / "srv").stat().st_mode) == 0o700
     assert (root / "srv").stat().st_mtime == EPOCH - 100
+
+
+def test_a_directory_that_was_there_is_left_alone(root: Path) -> None:
+    (root / "opt").mkdir(mode=0o711)
+    os.utime(root / "opt", (5, 5))
+    put(root, Deb("a", entries=[folder("./opt/", 0o755), folder("./opt/new/", 0o700)]))
+    assert stat.S_IMODE((root / "opt").stat().st_mode) == 0o711
+    assert stat.S_IMODE((root / "opt/new").stat().st_mode) == 0o700
 
 
 def test_drop(root: Path) -> None:

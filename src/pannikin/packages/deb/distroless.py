@@ -15,7 +15,7 @@ from pannikin.packages.deb import filters
 from pannikin.packages.deb.index import Record
 from pannikin.packages.deb.pins import Pinned
 from pannikin.packages.deb.relations import Atom
-from pannikin.packages.deb.unpack import Root, Unpacked, merge_usr, unpack
+from pannikin.packages.deb.unpack import Root, Unpacked, merge_usr, plain_umask, unpack
 
 DROP = ("docs", "man", "locales", "caches", "gconv", "zoneinfo-variants")
 """Left out by default."""
@@ -45,17 +45,17 @@ def unpack_distroless(root: Path, debs: Mapping[Pinned, Path], *, architecture: 
 
     Returns the newest mtime (epoch seconds) of the packages' members.
     """
-    if not (root / "usr").exists():
-        merge_usr(root, architecture)
     order = sorted(debs.items(), key=lambda item: item[0].name != "base-files")
-    inside = Root(root)
-    found = unpack(inside, [(str(pin), path) for pin, path in order], filters.dropper(drop))
-    _certificates(root)
-    _users(root)
-    _time(root)
-    gone = _empty_directories(root, found)
-    for one in found:
-        _record(root, one, gone)
+    with plain_umask():
+        inside = Root(root)
+        merge_usr(inside, architecture)
+        found = unpack(inside, [(str(pin), path) for pin, path in order], filters.dropper(drop))
+        _certificates(root)
+        _users(root)
+        _time(root)
+        gone = _empty_directories(root, found)
+        for one in found:
+            _record(root, one, gone)
     return max((one.newest for one in found), default=0)
 
 

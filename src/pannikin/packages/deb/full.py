@@ -24,7 +24,7 @@ from pannikin.errors import CommandFailed
 from pannikin.packages.deb import database, filters
 from pannikin.packages.deb.debfile import Deb
 from pannikin.packages.deb.pins import Pinned
-from pannikin.packages.deb.unpack import Root, Unpacked, merge_usr, unpack
+from pannikin.packages.deb.unpack import Root, Unpacked, merge_usr, plain_umask, unpack
 
 Run = Callable[[Sequence[str], Mapping[str, str]], None]
 """Runs a command (argument vector, environment) in the root; raises `CommandFailed` where it fails."""
@@ -57,23 +57,22 @@ def install(
     `debs` are in dependency order. `sources` are lines or stanzas for apt, which replace what is there. `epoch`
     (seconds) is the scripts' SOURCE_DATE_EPOCH, by default the newest member's time. Returns that time.
     """
-    pending = unpack_full(root, debs, architecture=architecture, drop=drop)
-    when = pending.newest if epoch is None else epoch
-    configure(root, run, pending, epoch=when)
-    if sources:
-        write_sources(root, sources)
-    clean(root)
+    with plain_umask():
+        pending = unpack_full(root, debs, architecture=architecture, drop=drop)
+        configure(root, run, pending, epoch=pending.newest if epoch is None else epoch)
+        if sources:
+            write_sources(root, sources)
+        clean(root)
     return pending.newest
 
 
 def unpack_full(root: Path, debs: Mapping[Pinned, Path], *, architecture: str, drop: Sequence[str] = ()) -> Pending:
     """Unpack packages and enter them in dpkg's database as not yet configured."""
-    if not (root / "usr").exists():
-        merge_usr(root, architecture)
     order = sorted(debs.items(), key=lambda item: item[0].name not in ("base-files", "base-passwd"))
     deferred = [path for _pin, path in order if _diverts(path)]
     simple = [(str(pin), path) for pin, path in order if path not in deferred]
     inside = Root(root, database.Owners(root))
+    merge_usr(inside, architecture)
     found = unpack(inside, simple, filters.dropper(drop))
     database.record(root, found)
     _configure_drop(root, drop)

@@ -12,8 +12,9 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from pannikin.packages.deb.transport import disk_error
 
 MAX_LINKS = 40
 """Symlinks that one path may lead through: the kernel's limit."""
-MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+LIB64 = frozenset({"amd64", "loong64", "ppc64el"})
+"""Debian architectures whose dynamic loader is in /lib64."""
 
 
 @dataclass
@@ -64,6 +66,8 @@ class Root:
         self._known: dict[str, str] = {"": self.path}
         self._owners: dict[str, str] = {}
         self._chown = os.geteuid() == 0
+        # Directories made here get their member's mode and times; one that was there stays as it is, as with dpkg.
+        self.made: set[str] = set() if os.listdir(self.path) else {self.path}
 
     def directory(self, path: str) -> str:
         """The real path of a directory in the root, made where it is missing. Links are followed inside the root."""
@@ -101,10 +105,10 @@ class Root:
                 raise Unsafe("a package puts a file below what is no directory", where="/" + path)
         return "/".join([self.path, *done])
 
-    @staticmethod
-    def _mkdir(path: str) -> None:
+    def _mkdir(self, path: str) -> None:
         try:
             os.mkdir(path, 0o755)
+            self.made.add(path)
         except FileExistsError:
             pass  # another package's thread was first
 
@@ -156,14 +160,26 @@ def _mode(path: str) -> int | None:
         raise Unsafe("a package puts a file below what is no directory", where=path) from None
 
 
-def merge_usr(root: Path, architecture: str) -> None:
-    """The links /bin, /sbin, /lib and /lib64 into /usr, which must be there before the first package is unpacked."""
-    names = ["bin", "sbin", "lib"] + (["lib64"] if architecture in ("amd64", "ppc64el", "loong64") else [])
-    for name in names:
-        (root / "usr" / name).mkdir(parents=True, exist_ok=True)
-        link = root / name
-        if not link.is_symlink() and not link.exists():
-            link.symlink_to(f"usr/{name}")
+@contextmanager
+def plain_umask() -> Iterator[None]:
+    """022 for what is made inside: an image must not depend on its maker's umask. It is the whole process's."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def merge_usr(root: Root, architecture: str) -> None:
+    """The links /bin, /sbin, /lib and /lib64 into /usr, which must be there before the first package is unpacked.
+
+    Only in a root without /usr: what is there already has its layout.
+    """
+    if os.path.lexists(f"{root.path}/usr"):
+        return
+    for name in ["bin", "sbin", "lib"] + (["lib64"] if architecture in LIB64 else []):
+        root.directory(f"usr/{name}")
+        os.symlink(f"usr/{name}", f"{root.path}/{name}")
 
 
 def unpack(
@@ -326,13 +342,15 @@ def _special(root: Root, place: str, member: Member, result: Unpacked, title: st
 
 
 def _directories(root: Root, found: Iterable[Unpacked]) -> None:
-    """Modes and owners by the first package that has a directory (dpkg leaves one that exists alone), times by
-    the newest. Deepest first does not matter: nothing is written into them after this."""
+    """Modes and owners by the first package that has a directory, times by the newest. Directories that were there
+    before are left alone."""
     first: dict[str, Member] = {}
     times: dict[str, int] = {}
     for one in found:
         for member in one.made:
             place = root.directory(member.path)
+            if place not in root.made:
+                continue
             first.setdefault(place, member)
             times[place] = max(times.get(place, 0), member.mtime)
     for place, member in first.items():
