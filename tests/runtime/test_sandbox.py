@@ -22,6 +22,9 @@ from pannikin.runtime.sandbox import Command, Mount, host_access, run
 needs_crun = pytest.mark.skipif(not shutil.which("crun") and not shutil.which("runc"), reason="no crun or runc")
 pytestmark = [pytest.mark.root, needs_crun]
 
+NAP = f"60.{os.getpid()}"
+"""Seconds for sleep(1), by which this run's processes are known from others of this machine."""
+
 
 @pytest.fixture
 def root(rootfs: Path, tmp_path: Path) -> Path:
@@ -257,13 +260,13 @@ def test_limits(root: Path) -> None:
 
 def test_kill_all_ends_what_runs_in_other_threads(root: Path) -> None:
     found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(sh(root, "echo up; sleep 60 & sleep 60")[0]))
+    thread = threading.Thread(target=lambda: found.append(sh(root, f"echo up; sleep {NAP} & sleep {NAP}")[0]))
     thread.start()
-    _wait(lambda: bool(_processes("sleep\x0060")))
+    _wait(lambda: bool(_processes(f"sleep\x00{NAP}")))
     sandbox.kill_all()
     thread.join(10)
     assert found == [137]
-    assert not _processes("sleep\x0060")
+    assert not _processes(f"sleep\x00{NAP}")
 
 
 def test_an_error_in_the_listener_ends_the_command(root: Path) -> None:
@@ -271,8 +274,8 @@ def test_an_error_in_the_listener_ends_the_command(root: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(root, Command(args=("/bin/sh", "-c", "echo now; sleep 61")), output=fail)
-    assert not _processes("sleep\x0061")
+        run(root, Command(args=("/bin/sh", "-c", f"echo now; sleep {NAP}")), output=fail)
+    assert not _processes(f"sleep\x00{NAP}")
     assert "proc" not in os.listdir(root)
 
 
@@ -318,7 +321,7 @@ home, diff = Path(sys.argv[1]), sys.argv[2]
 layer = Layer(diff, msgspec.json.decode(sys.argv[3].encode(), type=Descriptor))
 with Snapshots(home / "snapshots", Store(home / "store")).writable([layer]) as work:
     print("mounted", flush=True)
-    script = "sleep 62.5 & trap '' TERM INT; echo up; touch /made; sleep 62.5"
+    script = f"sleep {sys.argv[4]} & trap '' TERM INT; echo up; touch /made; sleep {sys.argv[4]}"
     run(work.root, Command(args=("/bin/sh", "-c", script)), output=lambda b: print(b.decode(), flush=True))
 """
 
@@ -328,8 +331,9 @@ def _victim(home: Path, layer: Any) -> subprocess.Popen[bytes]:
 
     argv = [sys.executable, "-c", textwrap.dedent(_VICTIM), str(home), layer.diff_id,
             msgspec.json.encode({"mediaType": layer.descriptor.media_type, "digest": layer.descriptor.digest,
-                                 "size": layer.descriptor.size}).decode()]  # fmt: skip
-    return subprocess.Popen(argv, stdout=subprocess.PIPE)
+                                 "size": layer.descriptor.size}).decode(), NAP]  # fmt: skip
+    (home / "tmp").mkdir(exist_ok=True)
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(home / "tmp")})
 
 
 @pytest.mark.parametrize("delay", [None, 0.0, 0.004, 0.01, 0.02])
@@ -340,14 +344,14 @@ def test_nothing_outlives_a_kill(base: Any, tmp_path: Path, delay: float | None)
     assert b"mounted" in child.stdout.readline()
     if delay is None:
         assert b"up" in child.stdout.readline()
-        _wait(lambda: len(_processes("sleep\x0062.5")) == 2)
+        _wait(lambda: len(_processes(f"sleep\x00{NAP}")) == 2)
     else:
         time.sleep(delay)
     child.kill()
     child.wait()
-    _wait(lambda: not _processes("sleep\x0062.5"))
+    _wait(lambda: not _processes(f"sleep\x00{NAP}"))
     _wait(lambda: not _mounts(str(tmp_path)))
-    assert not [pid for pid in _processes("pannikin-run-") if pid != os.getpid()]
+    _wait(lambda: not _processes(str(tmp_path)))
     from pannikin.runtime.snapshots import Snapshots
     from pannikin.store import Store
 
@@ -363,14 +367,14 @@ def test_kills_at_any_moment_leave_a_working_place(base: Any, tmp_path: Path) ->
         time.sleep(0.07 * step)
         child.kill()
         child.wait()
-        _wait(lambda: not _processes("sleep\x0062.5") and not _mounts(str(tmp_path)))
+        _wait(lambda: not _processes(f"sleep\x00{NAP}") and not _mounts(str(tmp_path)))
     child = _victim(tmp_path, base)
     assert child.stdout is not None
     assert b"mounted" in child.stdout.readline()
     assert b"up" in child.stdout.readline()
     child.kill()
     child.wait()
-    _wait(lambda: not _processes("sleep\x0062.5"))
+    _wait(lambda: not _processes(f"sleep\x00{NAP}"))
     from pannikin.runtime.snapshots import Snapshots
     from pannikin.store import Store
 
@@ -389,7 +393,7 @@ def test_a_signal_ends_pannikin_and_the_container(base: Any, tmp_path: Path, num
     assert b"up" in child.stdout.readline()
     child.send_signal(number)
     child.wait(10)
-    _wait(lambda: not _processes("sleep\x0062.5"))
+    _wait(lambda: not _processes(f"sleep\x00{NAP}"))
     assert not _mounts(str(tmp_path))
 
 

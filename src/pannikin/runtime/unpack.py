@@ -34,7 +34,7 @@ def unpack(blobs: Blobs, layer: Layer, tree: Path, lowers: Sequence[Path]) -> Un
     unpacker = Unpacker(tree, lowers)
     try:
         with blobs.open(layer.descriptor) as stream, _Ahead(stream, layer) as plain:
-            for entry, content in layers.read(cast(BinaryIO, plain), f"layer {digests.short(layer.descriptor.digest)}"):
+            for entry, content in layers.read(plain, f"layer {digests.short(layer.descriptor.digest)}"):
                 unpacker.add(entry, content)
             plain.verify()
         unpacker.finish()
@@ -305,10 +305,11 @@ class Unpacker:
                 raise
 
 
-class _Ahead:
+class _Ahead(Decompressed):
     """The plain bytes of a layer's blob, read, hashed and decompressed in a thread of their own."""
 
     def __init__(self, stream: BinaryIO, layer: Layer) -> None:
+        # not super().__init__(): that reads the stream's head at once, which is for the thread to do
         self._layer = layer
         self._packed = _Hashing(stream, layer)
         self._hash = digests.hasher(layer.diff_id)
@@ -338,7 +339,7 @@ class _Ahead:
             return out
         parts: list[bytes | memoryview] = []
         left = size if size >= 0 else 1 << 62
-        while left and self._fill():
+        while left and self._more():
             part = self._block[:left]
             self._block = self._block[len(part) :]
             left -= len(part)
@@ -353,7 +354,7 @@ class _Ahead:
         self._packed.verify()
         digests.check(self._layer.diff_id, self._hash, "the plain tar of a layer")
 
-    def _fill(self) -> bool:
+    def _more(self) -> bool:
         if not self._block and not self._ended:
             block = self._queue.get()
             if isinstance(block, BaseException):
