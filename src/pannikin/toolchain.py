@@ -114,6 +114,13 @@ class RunRequest:
     memory: int | None = None
 
 
+def _cancel() -> None:
+    """End the commands of a build that can't succeed any more."""
+    from pannikin.runtime import sandbox
+
+    sandbox.kill_all()
+
+
 class _Ops(dict[type, Op]):
     """Ops by node type, each imported and made when the first such node must be solved."""
 
@@ -244,7 +251,7 @@ class Toolchain:
             contexts = {"context": request.context} if request.context else {}
             settings = {"contexts": contexts, "cpus": request.cpus, "memory": request.memory}
             solver = Solver(
-                _Ops(self, settings), self.cache, workers=request.workers, use_cache=not request.no_cache
+                _Ops(self, settings), self.cache, workers=request.workers, use_cache=not request.no_cache, cancel=_cancel
             )  # fmt: skip
             with _environment(drawn.proxies):
                 result = solver.solve(drawn.node)

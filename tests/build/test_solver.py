@@ -201,3 +201,19 @@ def test_progress_tells_what_came_from_the_cache() -> None:
         solver(Arithmetic({"a": 8}), cache).solve(graph)
     ended = [(e.title, e.cached) for e in events if e.kind == "finished"]
     assert ended == [("a", False), ("half", False), ("a", True), ("half", True)]
+
+
+def test_a_failure_cancels_what_runs() -> None:
+    stopped = threading.Event()
+
+    class HalfFails(Arithmetic):
+        def run(self, node: Node, inputs: Sequence[Value]) -> Value:
+            if isinstance(node, Number) and node.name == "b":
+                assert stopped.wait(10), "nobody cancelled"
+            if isinstance(node, Half):
+                raise PannikinError("no")
+            return super().run(node, inputs)
+
+    op = HalfFails({"a": 1, "b": 2})
+    with pytest.raises(PannikinError, match="no"):
+        solver(op, cancel=stopped.set).solve(Add(left=Half(of=A), right=B))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -63,8 +63,20 @@ class Solver:
     >>> Solver({Add: AddOp(), Number: NumberOp()}, cache).solve(Add(Number(1), Number(2)))
     """
 
-    def __init__(self, ops: Mapping[type, Op], cache: Cache, *, workers: int = 4, use_cache: bool = True) -> None:
-        """`workers` bounds the nodes that run at once; without `use_cache` results are written but never read."""
+    def __init__(
+        self,
+        ops: Mapping[type, Op],
+        cache: Cache,
+        *,
+        workers: int = 4,
+        use_cache: bool = True,
+        cancel: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`workers` bounds the nodes that run at once; without `use_cache` results are written but never read.
+
+        `cancel` is called when a node failed (or the user interrupts), to end the nodes that run at that time.
+        """
+        self._cancel = cancel
         self._ops = ops
         self._cache = cache
         self._workers = workers
@@ -129,24 +141,33 @@ class Solver:
         return [node for node in _ordered(target) if node in needed]
 
     def _schedule(self, needed: list[Node], known: dict[Node, Any], pool: ThreadPoolExecutor) -> None:
-        waiting = list(needed)
+        waits = {node: {one for one in node.inputs if one not in known} for node in needed}
+        dependents: dict[Node, list[Node]] = {}
+        for node, inputs in waits.items():
+            for one in inputs:
+                dependents.setdefault(one, []).append(node)
+        ready = [node for node in needed if not waits[node]]
         running: dict[Future[Any], Node] = {}
-        failure: BaseException | None = None
-        while (waiting and failure is None) or running:
-            for node in [n for n in waiting if all(i in known for i in n.inputs)] if failure is None else ():
-                waiting.remove(node)
-                inputs = [known[i] for i in node.inputs]
-                running[pool.submit(contextvars.copy_context().run, self._one, node, inputs)] = node
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                node = running.pop(future)
-                error = future.exception()
-                if error is None:
+        try:
+            while ready or running:
+                for node in ready:
+                    inputs_known = [known[one] for one in node.inputs]
+                    context = contextvars.copy_context()
+                    running[pool.submit(context.run, self._one, node, inputs_known)] = node
+                ready = []
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    node = running.pop(future)
                     known[node] = future.result()
-                elif failure is None:
-                    failure = error
-        if failure is not None:
-            raise failure
+                    for after in dependents.get(node, ()):
+                        waits[after].discard(node)
+                        if not waits[after]:
+                            ready.append(after)
+        except BaseException:
+            for future in running:
+                future.cancel()
+            self._cancel()
+            raise
 
     def _one(self, node: Node, inputs: Sequence[Any]) -> Any:
         try:

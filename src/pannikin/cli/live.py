@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live as Screen
 from rich.text import Text
 
-from pannikin.cli.screen import Plain, amount
+from pannikin.cli.screen import Plain, amount, overwritten
 from pannikin.progress import Event
 
 _LINES = 6
@@ -56,7 +56,7 @@ class Live:
                 else:
                     lines = (step.partial + event.text).split("\n")
                     step.partial = lines.pop()
-                    step.lines = [*step.lines, *lines][-_LINES:]
+                    step.lines = [*step.lines, *(line for line in lines if line.strip())][-_LINES:]
 
     def _finish(self, step: _Step | None, event: Event) -> None:
         if step is None or (step.parent in self._steps and not event.failed):
@@ -81,6 +81,6 @@ class Live:
                 seconds = f"{time.monotonic() - step.began:.1f}s"
                 drawn.append(self._line("▸", "yellow", step.title, f"{step.amount}  {seconds}".strip()))
                 for line in [*step.lines, *([step.partial] if step.partial else [])][-_LINES:]:
-                    clean = "".join(c for c in line.rpartition("\r")[2] if c.isprintable())
+                    clean = "".join(c for c in overwritten(line) if c.isprintable())
                     drawn.append(Text(f"    {clean[: self._console.width - 6]}", style="dim"))
             return Group(*drawn)

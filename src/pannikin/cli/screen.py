@@ -139,7 +139,7 @@ class Plain:
         self._partial[event.step] = lines.pop()
         seconds = time.monotonic() - self._started.get(event.step, time.monotonic())
         for line in lines:
-            self._write(f"#{self._number(event.step)} {seconds:.2f} {line.rpartition(chr(13))[2]}")
+            self._write(f"#{self._number(event.step)} {seconds:.2f} {overwritten(line)}")
 
     def finished(self, event: Event) -> None:
         if rest := self._partial.pop(event.step, ""):
@@ -150,6 +150,11 @@ class Plain:
         else:
             done = f" {amount(self._totals[event.step])}" if event.step in self._totals else ""
             self._write(f"#{number} CACHED" if event.cached else f"#{number} DONE {event.seconds:.1f}s{done}")
+
+
+def overwritten(line: str) -> str:
+    """What a terminal would still show of a line with carriage returns in it."""
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 def amount(event: Event) -> str:
