@@ -64,6 +64,9 @@ class Pannikin:
         self._program = str(Path(sys.executable).with_name("pannikin"))
         self._log = work / "pannikin.log"
         self.root = work / "pannikin"
+        # As installed by pip, whose packages come compiled: also where the environment forbids bytecode.
+        self._env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        self._env["PYTHONPYCACHEPREFIX"] = str(work / "bytecode")
 
     def version(self) -> str:
         return _said([self._program, "--version"])
@@ -86,7 +89,7 @@ class Pannikin:
         """Nothing runs."""
 
     def _do(self, *arguments: str) -> Taken:
-        return timed([self._program, "--root", str(self.root), *arguments], self._log)
+        return timed([self._program, "--root", str(self.root), *arguments], self._log, self._env)
 
 
 class Buildah:
