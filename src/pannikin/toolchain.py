@@ -11,10 +11,11 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from pannikin import graph
 from pannikin.build.cache import StoreCache
@@ -44,8 +45,7 @@ def default_root() -> Path:
     return (Path(data) if data else Path.home() / ".local" / "share") / "pannikin"
 
 
-@dataclass(frozen=True)
-class BuildRequest:
+class BuildRequest(msgspec.Struct, frozen=True):
     """A build of a Dockerfile. `dockerfile` None looks for `Dockerfile` (or `Containerfile`) in the context.
 
     `text` is the Dockerfile's text where it comes from elsewhere (a pipe). `memory` is bytes, `cpus` cores,
@@ -57,9 +57,9 @@ class BuildRequest:
     text: str | None = None
     tags: tuple[str, ...] = ()
     target: str | None = None
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    build_args: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
     platform: Platform | None = None
     network: str = "host"
     no_cache: bool = False
@@ -69,8 +69,7 @@ class BuildRequest:
     epoch: int | None = None
 
 
-@dataclass(frozen=True)
-class Built:
+class Built(msgspec.Struct, frozen=True):
     """An image that was built (or was there). `ran` counts the steps that really ran; `seconds` is wall time."""
 
     image: Image
@@ -80,8 +79,7 @@ class Built:
     seconds: float
 
 
-@dataclass(frozen=True)
-class BaseRequest:
+class BaseRequest(msgspec.Struct, frozen=True):
     """A base image from packages of `sources`. `changes` are Dockerfile instructions about the configuration."""
 
     recipe: Recipe
@@ -93,13 +91,12 @@ class BaseRequest:
     no_cache: bool = False
 
 
-@dataclass(frozen=True)
-class RunRequest:
+class RunRequest(msgspec.Struct, frozen=True):
     """A container to run. `volumes` are (host path, container path, writable); `memory` bytes, `cpus` cores."""
 
     image: str
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     volumes: tuple[tuple[Path, str, bool], ...] = ()
     workdir: str | None = None
     user: str | None = None
@@ -251,7 +248,8 @@ class Toolchain:
             contexts = {"context": request.context} if request.context else {}
             settings = {"contexts": contexts, "cpus": request.cpus, "memory": request.memory}
             solver = Solver(
-                _Ops(self, settings), self.cache, workers=request.workers, use_cache=not request.no_cache, cancel=_cancel
+                _Ops(self, settings), self.cache, workers=request.workers, use_cache=not request.no_cache,
+                cancel=_cancel,
             )  # fmt: skip
             with _environment(drawn.proxies):
                 result = solver.solve(drawn.node)

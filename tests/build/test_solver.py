@@ -25,19 +25,16 @@ class Value:
         return str(self.number)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Number(Node):
+class Number(Node, frozen=True, kw_only=True, eq=False, dict=True):
     name: str
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Add(Node):
+class Add(Node, frozen=True, kw_only=True, eq=False, dict=True):
     left: Node
     right: Node
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Half(Node):
+class Half(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """Rounds down: different inputs may give the same result."""
 
     of: Node

@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextvars
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pannikin import progress
 from pannikin.errors import PannikinError
 from pannikin.graph import Node, definition
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Result(Protocol):
@@ -99,6 +101,8 @@ class Solver:
         needed = self._needed(target, known)
         if target in known:
             return known[target]
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(self._workers, thread_name_prefix="solve") as pool:
             self._schedule(needed, known, pool)
         return known[target]
@@ -141,6 +145,8 @@ class Solver:
         return [node for node in _ordered(target) if node in needed]
 
     def _schedule(self, needed: list[Node], known: dict[Node, Any], pool: ThreadPoolExecutor) -> None:
+        from concurrent.futures import FIRST_COMPLETED, wait
+
         waits = {node: {one for one in node.inputs if one not in known} for node in needed}
         dependents: dict[Node, list[Node]] = {}
         for node, inputs in waits.items():

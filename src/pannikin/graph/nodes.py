@@ -7,30 +7,32 @@ Nothing of one machine stands in a definition: a context has a name, not a path.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+import msgspec
 
 from pannikin.errors import Span
 from pannikin.oci.digest import Digest
 
+FOR_PEOPLE = frozenset({"where", "title", "reference", "size", "filename"})
+"""Fields that say nothing about the content: they take no part in keys and comparisons."""
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Node:
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
     """The root of all nodes. `where` is the line that asked for it, `title` what progress shows."""
 
-    where: Span | None = field(default=None, compare=False, repr=False)
-    title: str = field(default="", compare=False, repr=False)
+    where: Span | None = None
+    title: str = ""
 
     @cached_property
     def inputs(self) -> tuple[Node, ...]:
         """The nodes that this one needs, in the order of its fields."""
         found: list[Node] = []
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
             if isinstance(value, Node):
                 found.append(value)
             elif isinstance(value, tuple):
@@ -67,9 +69,9 @@ class Node:
 def definition(node: Node) -> bytes:
     """The digest of a node's own fields, without its inputs: one half of its key."""
     fields = {
-        item.name: _plain(getattr(node, item.name))
-        for item in dataclasses.fields(node)
-        if item.compare and not isinstance(getattr(node, item.name), Node)
+        name: _plain(getattr(node, name))
+        for name in node.__struct_fields__
+        if name not in FOR_PEOPLE and not isinstance(getattr(node, name), Node)
     }
     text = json.dumps([type(node).__name__, fields], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).digest()
@@ -80,28 +82,25 @@ def _plain(value: Any) -> Any:
         return "\0node"  # its identity is an input's; here counts only that there is one
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__ if name not in FOR_PEOPLE}
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     return value
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scratch(Node):
+class Scratch(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """No layers at all."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Image(Node):
+class Image(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """The layers of an image that exists, by its manifest's digest. `reference` is for people and for pulling."""
 
     manifest: Digest
-    reference: str = field(default="", compare=False)
+    reference: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Context(Node):
+class Context(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """Files that the user gives, under a name that the caller binds to a root (`"context"` is the build context).
 
     `select` are the cleaned source paths or patterns, relative to the root, that are wanted (empty: all);
@@ -113,20 +112,18 @@ class Context(Node):
     ignore: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(msgspec.Struct, frozen=True):
     """One package, pinned. `filename` is its path in the archive; `size` bytes; `sha256` hex of the file."""
 
     name: str
     version: str
     architecture: str
     sha256: str
-    size: int = field(compare=False)
-    filename: str = field(compare=False)
+    size: int
+    filename: str
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Packages(Node):
+class Packages(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """Distribution packages unpacked over `base`.
 
     `mode` is `full` (configured: maintainer scripts run) or `distroless` (files and records only). `drop` names
@@ -142,8 +139,7 @@ class Packages(Node):
     epoch: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Run(Node):
+class Run(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """A command in the file system `base`.
 
     `args` is the whole argument vector (a shell form already has its shell); `env` is in order; `user` as the
@@ -159,8 +155,7 @@ class Run(Node):
     epoch: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Copy(Node):
+class Copy(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """Files of `source` (a Context or another file system) written over `base`.
 
     `paths` are cleaned source paths or patterns without a leading slash; `dest` is absolute, and ends in `/`
@@ -178,8 +173,7 @@ class Copy(Node):
     epoch: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Make(Node):
+class Make(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """A directory that exists afterwards (WORKDIR), with its missing parents, owned by `owner`, mode 0755."""
 
     base: Node
@@ -188,8 +182,7 @@ class Make(Node):
     epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(msgspec.Struct, frozen=True):
     """One line of an image's history, and the node (if any) whose layer it describes."""
 
     created_by: str
@@ -198,8 +191,7 @@ class Made:
     author: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Config(Node):
+class Config(Node, frozen=True, kw_only=True, eq=False, dict=True):
     """A whole image: the layers of `root` under a configuration.
 
     `config` is the canonical JSON of the config object to write, without `rootfs` and with the base image's

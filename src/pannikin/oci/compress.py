@@ -11,13 +11,15 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 from pannikin.errors import Corrupt
 from pannikin.oci.digest import Digest
 from pannikin.oci.model import LAYER, LAYER_GZIP, LAYER_ZSTD
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Compression = Literal["gzip", "zstd", "none"]
 MEDIA_TYPES: dict[Compression, str] = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "none": LAYER}
@@ -36,6 +38,8 @@ class Writable(Protocol):
 
 @cache
 def _pool() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="compress")
 
 
@@ -188,7 +192,7 @@ class Decompressed:
 
 class _Decoder(Protocol):
     def decode(self, chunk: bytes) -> bytes:
-        """Plain bytes of the next chunk; an empty chunk is the end of the stream. Raises EOFError where that is too early."""
+        """Plain bytes of the next chunk; an empty one is the end, EOFError where that comes too early."""
 
 
 class _Plain:
