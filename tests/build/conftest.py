@@ -11,7 +11,7 @@ import pytest
 
 from pannikin.oci.validate import problems
 from pannikin.runtime.export import export_tar
-from pannikin.toolchain import Built, BuildRequest, Toolchain
+from pannikin.toolchain import BuildRequest, Built, Toolchain
 
 Build = Callable[..., Built]
 

@@ -197,7 +197,8 @@ def archive(*members: tuple[str, str, bytes | str], mode: str = "w") -> bytes:
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_add_unpacks_archives_and_copy_does_not(build: Build, tree: Tree, mode: str) -> None:
     data = archive(("z", "file", b"z"), ("a", "dir", ""), ("a/f", "file", b"one"), ("a/f", "file", b"second"),
-                   ("a/l", "sym", "../../../x"), ("a/h", "hard", "a/f"), ("./b/c", "file", b"c"), mode=mode)  # fmt: skip
+                   ("a/l", "sym", "../../../x"), ("a/h", "hard", "a/f"),
+                   ("./b/c", "file", b"c"), mode=mode)  # fmt: skip
     files = {"t.tar": data, "plain": "no archive at all", "gz": b"\x1f\x8b not really"}
     found = tree(build("FROM scratch\nADD t.tar /n\nADD plain gz /\nCOPY t.tar /\n", files))
     assert found["n/a/f"].size == 6 and found["n/a/f"].uid == 12 and found["n/a/f"].mtime == 86400

@@ -48,7 +48,8 @@ def test_manifests_and_indexes_come_back_whole() -> None:
         "q": 1,
     }
     manifest = {"schemaVersion": 2, "mediaType": "m/t", "artifactType": "x/y", "config": descriptor,
-                "layers": [descriptor, descriptor], "subject": descriptor, "annotations": {"k": "v"}, "u": 1}  # fmt: skip
+                "layers": [descriptor, descriptor], "subject": descriptor,
+                "annotations": {"k": "v"}, "u": 1}  # fmt: skip
     index = {"schemaVersion": 2, "mediaType": "i/t", "manifests": [{**descriptor, "platform": platform}], "w": []}
     assert json.loads(Manifest.decode(json.dumps(manifest).encode()).encode()) == manifest
     assert json.loads(Index.decode(json.dumps(index).encode()).encode()) == index

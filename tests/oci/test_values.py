@@ -92,7 +92,8 @@ def test_references_get_dockers_defaults(text: str, full: str, familiar: str) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":", "App", "a b", "a//b", "/a", "a/", "app:", "app:-x", "app@", "app@sha256:12", "a___b", "-a", "a" * 300,
+    "text", ["", ":", "App", "a b", "a//b", "/a", "a/", "app:", "app:-x", "app@", "app@sha256:12", "a___b",
+             "-a", "a" * 300,
              "app:" + "x" * 129, "..", "../x", "example.org/", "a/.b", HEX, "example.org:port/app"]
 )  # fmt: skip
 def test_other_references_are_refused(text: str) -> None:

@@ -35,8 +35,10 @@ from pannikin.toolchain import BuildRequest, Built, Toolchain
 )
 @click.option("--no-cache", is_flag=True, help="Run every step, whatever is known already.")
 @click.option("--pull", is_flag=True, help="Always look for newer bases in their registry (no registry is asked yet).")
-@click.option("-o", "--output", "outputs", multiple=True, metavar="type=TYPE[,dest=PATH]",
-              help="image (default), oci, docker, dir or tar; may be repeated. PATH alone is type=dir, - is type=tar.")  # fmt: skip
+@click.option(
+    "-o", "--output", "outputs", multiple=True, metavar="type=TYPE[,dest=PATH]",
+    help="image (default), oci, docker, dir or tar; may be repeated. PATH alone is type=dir, - is type=tar.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's digest alone.")
 @click.option("--iidfile", type=click.Path(path_type=Path, dir_okay=False), help="Write the image's digest to a file.")
 @click.option("--cpus", type=click.FloatRange(min=0.01), help="Limit each RUN to so many cores.")

@@ -64,18 +64,15 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel")
     def builtins(self) -> dict[str, Any]:
         """The document as plain dicts and lists, unknown fields included."""
         tree = {}
-        for field in msgspec.structs.fields(self):
-            if field.name == "extra":
-                continue
-            value = getattr(self, field.name)
-            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory
-            if value is None or (not value and default is not msgspec.NODEFAULT and field.name not in _ALWAYS):
-                continue
-            tree[field.encode_name] = _plain(value)
+        for name, encoded in zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True):
+            value = getattr(self, name)
+            if name != "extra" and value is not None and (value or name in _ALWAYS):
+                tree[encoded] = _plain(value)
         return tree | {key: value for key, value in self.extra.items() if key not in tree}
 
 
-_ALWAYS = frozenset({"layers", "manifests", "diff_ids"})
+_ALWAYS = frozenset({"layers", "manifests", "diff_ids", "digest", "size"})
+"""Fields that the specification requires, and that are written when they are empty too."""
 
 
 def _without_nulls(tree: Any) -> Any:
@@ -98,7 +95,8 @@ def _plain(value: Any) -> Any:
 def _absorb(value: Any, tree: Any) -> None:
     """Keep in `extra` what the JSON object has and the struct does not, all the way down."""
     if isinstance(value, Document) and isinstance(tree, dict):
-        known = {f.encode_name: getattr(value, f.name) for f in msgspec.structs.fields(value)}
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        known = {encoded: getattr(value, name) for encoded, name in names}
         value.extra = {key: item for key, item in tree.items() if key not in known}
         for key, inner in known.items():
             if key in tree:
