@@ -51,13 +51,19 @@ class Demo:
         sys.stdout.flush()
         return self.timed(args)
 
-    def timed(self, args: Sequence[str]) -> float:
-        """Run a command; returns seconds. Raises `serve.Failed` if it fails."""
+    def timed(self, args: Sequence[str], *, quiet: bool = False) -> float:
+        """Run a command; returns seconds. Raises `serve.Failed` if it fails, with its output if that was not shown."""
         started = time.monotonic()
-        status = subprocess.run([*self.pannikin, *args], env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL).returncode
-        if status:
-            raise serve.Failed(f"`pannikin {shlex.join(args)}` ended with exit code {status}")
-        return time.monotonic() - started
+        done = subprocess.run(
+            [*self.pannikin, *args], env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT if quiet else None,
+        )  # fmt: skip
+        seconds = time.monotonic() - started
+        if done.returncode:
+            raise serve.Failed(
+                f"`pannikin {shlex.join(args)}` ended with {done.returncode}\n{done.stdout or ''}".strip()
+            )
+        return seconds
 
     # Steps
 
@@ -77,7 +83,7 @@ class Demo:
         cold = 0.0 if known else self.command((recipe.args[0], "--no-cache", *recipe.args[1:]))
         digest = measure.digest(self.store, recipe.name)
         figures = self._keep(recipe.name, digest, {"cold_seconds": cold, "measured": _now(), **self._size(digest)})
-        cached = statistics.median(self.timed((*recipe.args, "--progress", "quiet", "-q")) for _ in range(3))
+        cached = statistics.median(self.timed((*recipe.args, "--progress", "quiet"), quiet=True) for _ in range(3))
         if measure.digest(self.store, recipe.name) != digest:
             raise serve.Failed(f"{recipe.name}: an unchanged build gave another digest")
         served = self._serve(recipe)
@@ -90,7 +96,7 @@ class Demo:
     def _serve(self, recipe: plan.Recipe) -> dict[str, Any]:
         print(f"$ pannikin run --rm -e PORT=... {recipe.name}")
         served = serve.serve(self.pannikin, recipe.name, self.env)
-        heading = re.search(r"<h1>(.*?)</h1>\s*<p>(.*?)[,.]", served.page, re.DOTALL)
+        heading = re.search(r"<h1>(.*?)</h1>\s*<p>(.*?), to", served.page, re.DOTALL)
         if heading is None or "Hello" not in heading[1]:
             raise serve.Failed(f"{recipe.name}: not the page that was expected:\n{served.page[:500]}")
         if served.status and recipe.clean_stop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 
@@ -43,7 +43,7 @@ def _blob(store: Path, digest: str) -> Path:
     return store / "blobs" / digest.replace(":", "/")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _layer(blob: Path) -> tuple[int, tuple[str, ...]]:
     """Bytes of the regular files of a layer (a hard link adds none), and the names of all but directories."""
     total, names = 0, []

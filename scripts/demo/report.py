@@ -5,38 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import charts
 
-_CSS = """
-:root { color-scheme: light dark; --page: #fcfcfb; --ink: #17171a; --soft: #5c5c63; --rule: #dededb;
-  --first: #2a66c4; --second: #8fb4ea; --panel: #f4f4f1; --good: #1d7a3d; --bad: #b3261e }
-@media (prefers-color-scheme: dark) { :root { --page: #17171a; --ink: #ececea; --soft: #a5a5ab; --rule: #37373c;
-  --first: #6ea3f2; --second: #365d97; --panel: #202024; --good: #6fce8f; --bad: #f2857c } }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 62rem; background: var(--page); color: var(--ink);
-  font: 16px/1.55 system-ui, "Liberation Sans", sans-serif }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; letter-spacing: -.01em }
-h2 { font-size: 1.3rem; margin: 3rem 0 .3rem }
-h3 { font-size: 1rem; margin: 1.6rem 0 .4rem }
-p { margin: .4rem 0 .8rem; max-width: 44rem } .soft { color: var(--soft) }
-.tiles { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.5rem 0 }
-.tile { flex: 1 1 13rem; background: var(--panel); border-radius: 8px; padding: .9rem 1.1rem }
-.tile b { display: block; font-size: 1.7rem; line-height: 1.25; font-weight: 650 } .tile span { color: var(--soft); font-size: .9rem }
-figure { margin: 1rem 0; break-inside: avoid } figcaption { font-weight: 600; margin-bottom: .35rem }
-svg { width: 100%; height: auto; display: block } svg text { font: 13px system-ui, "Liberation Sans", sans-serif; fill: var(--ink) }
-svg .value, svg .key { fill: var(--soft) } .axis { stroke: var(--rule) } .first { fill: var(--first) } .second { fill: var(--second) }
-.scroll { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums }
-th { font-weight: 600; color: var(--soft); text-align: right; vertical-align: bottom } td { text-align: right }
-th, td { padding: .38rem .6rem; border-bottom: 1px solid var(--rule) } th:first-child, td:first-child { text-align: left; padding-left: 0 }
-td small { display: block; color: var(--soft); max-width: 22rem } td.text { text-align: left } .nowrap { white-space: nowrap }
-pre { background: var(--panel); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.5 }
-code, pre { font-family: ui-monospace, "Liberation Mono", monospace } .met { color: var(--good) } .missed { color: var(--bad) }
-@media print { :root { --page: #fff; --ink: #000; --soft: #444; --rule: #bbb; --first: #2a66c4; --second: #8fb4ea; --panel: #f2f2f2 }
-  body { padding: 0; max-width: none; font-size: 11pt } * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
-  h2 { break-after: avoid } table, pre, .tiles { break-inside: avoid } pre { white-space: pre-wrap } }
-"""
+_CSS = Path(__file__).with_name("report.css")
 
 
 def page(figures: dict[str, Any]) -> str:
@@ -48,7 +22,7 @@ def page(figures: dict[str, Any]) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>pannikin: big and small container images</title>
-<style>{_CSS}</style>
+<style>{_CSS.read_text()}</style>
 {"".join(body)}
 <script type="application/json" id="figures">
 {data}
@@ -110,11 +84,11 @@ def _app(app: dict[str, Any]) -> str:
 <p>{escape(app["text"])}</p>
 {_figure(f"Size of {app['name']}", [image["name"] for image in images], series)}
 {_table(heads, rows)}
-{_dockerfiles(app)}
+{_remark(app)}
 """
 
 
-def _dockerfiles(app: dict[str, Any]) -> str:
+def _remark(app: dict[str, Any]) -> str:
     if app["name"] == "node-hello":
         sizes = {image["name"].partition(":")[2]: image for image in app["images"]}
         ours, theirs = sizes["slim"], sizes["upstream"]
@@ -125,8 +99,8 @@ def _dockerfiles(app: dict[str, Any]) -> str:
             f"one of {_mb(theirs['unpacked'])} MB: {smaller} ends smaller.</p>"
         )
     return (
-        "<p>The compiler is needed to build the program, not to run it: two stages leave it behind. What <code>static</code>"
-        " has over <code>scratch</code> is certificates, time zones and user names.</p>"
+        "<p>The compiler is needed to build the program, not to run it: two stages leave it behind. What "
+        "<code>static</code> has over <code>scratch</code> is certificates, time zones and user names.</p>"
     )
 
 
@@ -191,8 +165,8 @@ def _again(figures: dict[str, Any]) -> str:
 <h2>Goals</h2>
 <table>{goals}</table>
 <h2>Make it again</h2>
-<p><code>make demo</code> on Debian or Ubuntu. A second run takes seconds; <code>.venv/bin/python scripts/demo --fresh</code>
-measures the cold builds anew. One by one:</p>
+<p><code>make demo</code> on Debian or Ubuntu. A second run takes seconds;
+<code>.venv/bin/python scripts/demo --fresh</code> measures the cold builds anew. One by one:</p>
 <pre>export PANNIKIN_ROOT=build/demo-store
 {escape(chr(10).join(commands))}</pre>
 <p class=soft>All figures as JSON: at the end of this page's source, and in report.json beside it.</p>

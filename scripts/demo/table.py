@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 _HEAD = ("image", "unpacked MB", "compressed MB", "files", "layers", "cold s", "cached s", "times smaller")
@@ -19,7 +20,7 @@ def row(image: dict[str, Any]) -> tuple[str, ...]:
 def draw(figures: dict[str, Any]) -> str:
     """The table, a block for each application."""
     blocks = [[row(image) for image in app["images"]] for app in figures["apps"]]
-    widths = [max(len(line[i]) for line in (_HEAD, *sum(blocks, []))) for i in range(len(_HEAD))]
+    widths = [max(len(line[i]) for line in (_HEAD, *itertools.chain(*blocks))) for i in range(len(_HEAD))]
     rule = "  ".join("-" * width for width in widths)
     lines = [_line(_HEAD, widths)]
     for block in blocks:
