@@ -35,12 +35,16 @@ def _mb(size: float) -> str:
     return f"{size / 1e6:,.1f}" if size < 100e6 else f"{size / 1e6:,.0f}"
 
 
+def _times_smaller(ratio: float) -> str:
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:,.0f} times"
+
+
 def _top(figures: dict[str, Any]) -> str:
     machine = figures["machine"]
     memory = f"{machine['memory'] / 2**30:.0f} GiB of memory" if machine["memory"] else ""
     tiles = [
         (
-            f"{image['times_smaller']:,.0f} times",
+            _times_smaller(image["times_smaller"]),
             f"{app['title']}: {_mb(big['unpacked'])} → {_mb(image['unpacked'])} MB",
         )
         for app in figures["apps"]

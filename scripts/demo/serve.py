@@ -29,7 +29,7 @@ class Served:
 
 def serve(pannikin: Sequence[str], image: str, env: Mapping[str, str]) -> Served:
     """Run the image on a free port and get `/` and `/healthz`. Raises `Failed` with what it printed."""
-    port = _free_port()
+    port = free_port()
     started = time.monotonic()
     process = subprocess.Popen(
         [*pannikin, "run", "--rm", "-e", f"PORT={port}", image],
@@ -38,7 +38,7 @@ def serve(pannikin: Sequence[str], image: str, env: Mapping[str, str]) -> Served
     try:
         page = _first_answer(process, image, port, started)
         first = time.monotonic() - started
-        if _get(port, "/healthz").strip() != "ok":
+        if get(port, "/healthz").strip() != "ok":
             raise Failed(f"{image}: /healthz does not say ok")
     except BaseException:
         process.kill()
@@ -62,14 +62,15 @@ def _first_answer(process: subprocess.Popen[str], image: str, port: int, started
             output, _ = process.communicate()
             raise Failed(f"{image}: ended with exit code {process.returncode} before it answered:\n{output[-2000:]}")
         try:
-            return _get(port, "/")
+            return get(port, "/")
         except (OSError, http.client.HTTPException) as error:
             why = str(error)
             time.sleep(0.005)
     raise Failed(f"{image}: no answer on port {port} in {_START:.0f} seconds: {why}")
 
 
-def _get(port: int, path: str) -> str:
+def get(port: int, path: str) -> str:
+    """A page of this machine. Raises `Failed` for an answer that is not 200, `OSError` for none."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
@@ -82,7 +83,8 @@ def _get(port: int, path: str) -> str:
         connection.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
