@@ -178,7 +178,8 @@ def test_a_header_is_whole_blocks() -> None:
     st.lists(
         st.tuples(
             st.lists(PATHS, min_size=1, max_size=4).map("/".join), st.binary(max_size=600), st.integers(0, 0o7777),
-            st.integers(0, 2**32 - 1), st.integers(-(2**33), 2**40), st.dictionaries(ATTRIBUTES, st.binary(max_size=40), max_size=2),
+            st.integers(0, 2**32 - 1), st.integers(-(2**33), 2**40),
+            st.dictionaries(ATTRIBUTES, st.binary(max_size=40), max_size=2),
         ),
         max_size=5,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def _oldest_lease(store: Store) -> int:
     """Nanoseconds since 1970: when the oldest living lease began. Those of dead processes are removed."""
     oldest = 1 << 63
     for path in store.leases.iterdir():
-        with open(path, "rb") as stream:
+        # A lease may end while we look.
+        with suppress(FileNotFoundError), open(path, "rb") as stream:
             if is_held(stream.fileno()):
                 # The blob's time comes from the kernel's coarse clock, which may lag behind ours.
                 oldest = min(oldest, int(path.name.split("-")[0]) - 1_000_000_000)
@@ -70,17 +72,23 @@ def _sweep(store: Store) -> int:
     """Remove unfinished files and directories of processes that are gone."""
     count = 0
     for path in store.temporary.iterdir():
-        if path.is_symlink() or path.is_file():
-            if path.name.startswith(DOCUMENT) and time.time() - path.lstat().st_mtime < 60:
+        with suppress(FileNotFoundError):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif not _in_use(path):
+                path.unlink()
+            else:
                 continue
-            with open(path, "rb") as stream:
-                if is_held(stream.fileno()):
-                    continue
-            path.unlink(missing_ok=True)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-        count += 1
+            count += 1
     return count
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a file of the temporary directory is somebody's: locked, or a document that was just begun."""
+    if path.name.startswith(DOCUMENT):
+        return time.time() - path.stat().st_mtime < 60
+    with open(path, "rb") as stream:
+        return is_held(stream.fileno())
 
 
 def _mark(store: Store, descriptor: Descriptor, keep: set[str]) -> None:
