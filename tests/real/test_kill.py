@@ -1,4 +1,4 @@
-"""kill -9 at any moment of a build: the store stays whole, nothing stays mounted or running, the next build is right."""
+"""kill -9 at any moment of a build: the store stays whole, nothing stays mounted or running, the next one is right."""
 
 from __future__ import annotations
 

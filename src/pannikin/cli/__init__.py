@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -49,8 +53,7 @@ def _other(error: Exception) -> int:
         print("\npannikin: interrupted", file=sys.stderr)
         return 130
     if isinstance(error, click.ClickException):
-        error.show(sys.stderr)
-        return error.exit_code
+        return _usage(error)
     if os.environ.get("PANNIKIN_DEBUG"):
         raise error
     if isinstance(error, OSError):
@@ -61,3 +64,13 @@ def _other(error: Exception) -> int:
     print(f"pannikin: this is a bug: {what}", file=sys.stderr)
     print("  hint: run it again with PANNIKIN_DEBUG=1 for the traceback, and report it", file=sys.stderr)
     return 1
+
+
+def _usage(error: click.ClickException) -> int:
+    """A wrong command line, said in one line as everything else is."""
+    message = error.format_message()
+    print(f"pannikin: {message[:1].lower()}{message[1:].rstrip('.')}", file=sys.stderr)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(f"  hint: `{context.command_path} --help` shows how it is called", file=sys.stderr)
+    return error.exit_code

@@ -40,6 +40,9 @@ def unpack(blobs: Blobs, layer: Layer, tree: Path, lowers: Sequence[Path]) -> Un
         unpacker.finish()
     except OSError as error:
         raise _explained(error, tree) from error
+    except Corrupt as error:
+        error.hint = error.hint or "`pannikin store check` tells what is damaged: load or build that image again"
+        raise
     return unpacker
 
 
@@ -366,7 +369,8 @@ class _Ahead(Decompressed):
 
     def _work(self) -> None:
         try:
-            plain = Decompressed(cast(BinaryIO, self._packed), self._hash)
+            what = f"layer {digests.short(self._layer.descriptor.digest)}"
+            plain = Decompressed(cast(BinaryIO, self._packed), self._hash, what)
             while not self._stopped and (block := plain.read(_CHUNK)):
                 self._queue.put(block)
             if not self._stopped:

@@ -174,7 +174,7 @@ def _images(source: Path | BinaryIO, store: Store) -> Iterator[tuple[str | None,
         elif archive.holds("manifest.json"):
             yield from archive.docker_images()
         else:
-            raise Corrupt("this is no image archive", why="it has neither index.json nor manifest.json")
+            raise Corrupt(f"{_named(source)} is no image archive", why="it has neither index.json nor manifest.json")
 
 
 def _layout_images(
@@ -202,7 +202,7 @@ class _Archive:
             self._tar = tarfile.open(fileobj=self._stream, mode="r:")  # noqa: SIM115 - closed by __exit__
             self._members = {posixpath.normpath(m.name): m for m in self._tar}
         except tarfile.TarError as error:
-            raise Corrupt("this is no whole tar archive", why=str(error)) from None
+            raise Corrupt(f"{_named(source)} is no whole tar archive", why=str(error)) from None
 
     def __enter__(self) -> _Archive:
         return self
@@ -287,6 +287,10 @@ class _Archive:
         return Descriptor(
             media_type="application/vnd.oci.image.layer.v1.tar+gzip", digest=packer.packed, size=packer.written
         )
+
+
+def _named(source: Path | BinaryIO) -> str:
+    return str(source) if isinstance(source, Path) else "the input"
 
 
 def _blob(digest: str) -> str:
