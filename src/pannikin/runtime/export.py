@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,12 +16,7 @@ from pannikin.runtime.view import View
 def export_tar(view: View, out: BinaryIO) -> None:
     """Write the merged file system as a plain, deterministic tar."""
     writer = LayerWriter(out, "none")
-    for entry in _entries(view):
-        if entry.kind == "file":
-            with open(view.location(entry.path), "rb") as content:
-                writer.add(entry, content)
-        else:
-            writer.add(entry)
+    pour(view, writer.add)
     writer.finish()
 
 
@@ -31,13 +26,18 @@ def export_directory(view: View, target: Path) -> None:
         raise UsageError(f"{target} is not a directory", hint="name a directory for dest=")
     target.mkdir(parents=True, exist_ok=True)
     copier = Unpacker(target, ())
+    pour(view, copier.add)
+    copier.finish()
+
+
+def pour(view: View, add: Callable[[Entry, BinaryIO | None], object]) -> None:
+    """Give every file of the merged view, with its content, to `add`."""
     for entry in _entries(view):
         if entry.kind == "file":
             with open(view.location(entry.path), "rb") as content:
-                copier.add(entry, content)
+                add(entry, content)
         else:
-            copier.add(entry)
-    copier.finish()
+            add(entry, None)
 
 
 def _entries(view: View) -> Iterator[Entry]:

@@ -28,6 +28,7 @@ from pannikin.oci.layer import OPAQUE, WHITEOUT, LayerWriter
 from pannikin.runtime import capture, namespace, overlay
 from pannikin.runtime.bundle import in_user_namespace
 from pannikin.runtime.claims import Claim, sweep
+from pannikin.runtime.export import pour
 from pannikin.runtime.unpack import Unpacker, unpack
 from pannikin.runtime.view import ROOT_MARK, View
 
@@ -278,20 +279,6 @@ def _imitate_root(upper: Path, below: View) -> None:
 def copy_tree(view: View, tree: Path) -> None:
     """The merged view as real files, for where nothing can be mounted."""
     copier = Unpacker(tree, ())
-    names: dict[tuple[int, int], str] = {}
-    for path, status in view.walk():
-        entry = view.entry(path)
-        if entry is None:
-            continue
-        if entry.kind != "dir" and status.st_nlink > 1:
-            first = names.setdefault((status.st_dev, status.st_ino), path)
-            if first != path:
-                entry.kind, entry.link = "hardlink", first
-        if entry.kind == "file":
-            with open(view.location(path), "rb") as content:
-                copier.add(entry, content)
-        else:
-            copier.add(entry)
-    root = capture.root_entry(view)
-    copier.add(root)
+    pour(view, copier.add)
+    copier.add(capture.root_entry(view))
     copier.finish()

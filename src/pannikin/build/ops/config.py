@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from pannikin import graph
 from pannikin.build.results import ImageResult, Layers
-from pannikin.oci.model import CONFIG, MANIFEST, Config, Descriptor, History, Manifest, PlatformSpec, RootFS
+from pannikin.oci.model import CONFIG, MANIFEST, Config, History, Manifest, RootFS
 from pannikin.store import Store
 
 
@@ -63,11 +63,3 @@ def _history(node: graph.Config, solved: Mapping[graph.Node, Layers]) -> list[Hi
 def timestamp(epoch: int) -> str:
     """RFC 3339, UTC, whole seconds."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def with_platform(descriptor: Descriptor, config: Config) -> Descriptor:
-    """The descriptor as an index lists it."""
-    return Descriptor(
-        media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size,
-        platform=PlatformSpec.of(config.platform),
-    )  # fmt: skip
