@@ -207,3 +207,11 @@ def test_any_bytes_are_a_layer_or_an_error_of_ours(data: bytes, framed: bool) ->
         unpack(data)
     except PannikinError:
         pass
+
+
+def test_archive_that_ends_with_its_last_content() -> None:
+    """Without padding and end marks (umoci insert writes so): whole; one byte less is not."""
+    data = header(Entry("a", size=3)) + b"one" + bytes(509) + header(Entry("b", size=5)) + b"12345"
+    assert [entry.path for entry, _ in read(io.BytesIO(data))] == ["a", "b"]
+    with pytest.raises(Corrupt):
+        list(read(io.BytesIO(data[:-1])))

@@ -172,8 +172,10 @@ def test_what_buildah_writes_loads_and_runs(with_debian: Cli, app: str, buildah:
 
 def test_built_twice_on_different_days_in_different_places(debian: Path, tmp_path: Path) -> None:
     dockerfile = (
-        "FROM debian:test AS made\nWORKDIR /src\nCOPY . .\nRUN mkdir out && for f in *.txt; do gzip -k $f; done && mv *.gz out\n"
-        "FROM debian:test\nCOPY --from=made /src/out /out\nCOPY sub /sub\nRUN date > /dev/null; echo done > /state; rm /etc/motd -f\n"
+        "FROM debian:test AS made\nWORKDIR /src\nCOPY . .\n"
+        "RUN mkdir out && for f in *.txt; do gzip -k $f; done && mv *.gz out\n"
+        "FROM debian:test\nCOPY --from=made /src/out /out\nCOPY sub /sub\n"
+        "RUN date > /dev/null; echo done > /state; rm /etc/motd -f\n"
     )
     digests = []
     for number, (place, ahead) in enumerate((("one", ""), ("some/where/else", "+40 days"))):
