@@ -154,6 +154,7 @@ def overlay(lower: Path, work: Path) -> Iterator[Path]:
 
 
 def timed(call: Callable[[], None]) -> float:
+    os.sync()  # else one tool's fsyncs wait for what the other one wrote
     start = time.monotonic()
     call()
     return time.monotonic() - start
