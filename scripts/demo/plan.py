@@ -56,7 +56,7 @@ class App:
 _NODE_TRIGGERS = (
     "ONBUILD WORKDIR /usr/src/app",
     "ONBUILD COPY package*.json ./",
-    "ONBUILD RUN npm ci && npm cache clean --force",
+    "ONBUILD RUN npm ci && rm -rf /root/.npm",
     "ONBUILD COPY . .",
     'CMD ["npm", "start"]',
 )
