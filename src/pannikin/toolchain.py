@@ -358,7 +358,8 @@ def _pins(archive: Archive, epoch: int | None, wanted: bases.Request) -> bases.P
 
 
 def prune(tools: Toolchain, *, everything: bool = False, dry_run: bool = False) -> dict[str, int]:
-    """Remove what no name, no cached step and no living lease needs; with `everything` the build cache first.
+    """Remove what no name, no cached step and no living lease needs; with `everything` the build cache first,
+    and the packages and lists that were downloaded.
 
     Returns counts, and `bytes` freed (compressed).
     """
@@ -372,6 +373,9 @@ def prune(tools: Toolchain, *, everything: bool = False, dry_run: bool = False) 
     if not dry_run:
         keep = set() if everything else set(_diff_ids(tools))
         snapshots = tools.snapshots.prune(keep)
+        if everything:
+            collect.drop(tools.store, tools.store.root / "packages")
+            collect.drop(tools.store, tools.store.root / "stamps")
     return {
         "blobs": freed.blobs, "bytes": freed.bytes, "leftovers": freed.leftovers, "cached_steps": forgotten,
         "snapshots": snapshots,

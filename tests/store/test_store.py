@@ -21,7 +21,7 @@ from pannikin.oci.model import REF_NAME, Descriptor
 from pannikin.oci.platform import Platform
 from pannikin.oci.validate import problems
 from pannikin.store import Store
-from pannikin.store.collect import check, prune
+from pannikin.store.collect import check, drop, prune
 from tests.images import directory, file, image
 
 
@@ -209,3 +209,11 @@ def test_a_damaged_index_is_one_clear_error(store: Store) -> None:
     (store.root / "index.json").write_text("{")
     with pytest.raises(Corrupt, match=r"index\.json"):
         store.tags()
+
+
+def test_what_can_be_had_again_goes_only_when_nobody_works(store: Store) -> None:
+    folder = store.root / "packages"
+    folder.mkdir()
+    with store.lease():
+        assert not drop(store, folder) and folder.exists()
+    assert drop(store, folder) and not folder.exists()

@@ -91,6 +91,7 @@ def base(root: Path | None, /, **given: Any) -> None:
 def _request(given: dict[str, Any]) -> BaseRequest:
     from pannikin import bases
     from pannikin.oci.platform import Platform
+    from pannikin.packages import deb
 
     chosen = bases.preset(given["preset"]) if given["preset"] else None
     names = [*given["packages"], *(name for text in given["include"] for name in text.split(",") if name)]
@@ -103,7 +104,7 @@ def _request(given: dict[str, Any]) -> BaseRequest:
         names=tuple(dict.fromkeys([*(chosen.names if chosen else ()), *names])),
         drop=None if not given["drop"] else tuple(d for d in given["drop"] if d != "none"),
         recommends=given["recommends"],
-        sources=tuple(source.stanza() for source in sources) if mode == "full" else (),
+        sources=tuple(source.stanza() for source in deb.portable(sources)) if mode == "full" else (),
         user=given["user"],
         entrypoint=given["entrypoint"] or (chosen.entrypoint if chosen else ()),
         cmd=given["cmd"] or (chosen.cmd if chosen else ("bash",) if mode == "full" else ()),

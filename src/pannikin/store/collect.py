@@ -18,6 +18,9 @@ from pannikin.store.files import DOCUMENT, is_held, locked
 from pannikin.store.layout import Store
 
 
+_NEVER = 1 << 63
+
+
 @dataclass
 class Freed:
     """What a collection removed."""
@@ -54,9 +57,18 @@ def prune(store: Store, roots: Callable[[], Iterator[Descriptor]] | None = None,
     return freed
 
 
+def drop(store: Store, directory: Path) -> bool:
+    """Remove a directory of things that can be had again, unless a living lease may need them. Returns whether."""
+    with locked(store.collecting):
+        if _oldest_lease(store) < _NEVER:
+            return False
+        shutil.rmtree(directory, ignore_errors=True)
+    return True
+
+
 def _oldest_lease(store: Store) -> int:
     """Nanoseconds since 1970: when the oldest living lease began. Those of dead processes are removed."""
-    oldest = 1 << 63
+    oldest = _NEVER
     for path in store.leases.iterdir():
         # A lease may end while we look.
         with suppress(FileNotFoundError), open(path, "rb") as stream:

@@ -137,15 +137,25 @@ class Archive:
         return found
 
     def _cached(self, url: str) -> bytes:
-        """A small file, asked for anew only if it changed since the last time."""
+        """A small file, asked for anew only if it changed since the last time.
+
+        Where the mirror can't be reached the one of the last time serves, as with apt; what is wrong with it (a
+        signature, an end of validity) is still found.
+        """
         directory = self.cache / "releases"
         path = directory / hashlib.sha256(url.encode()).hexdigest()
         stamp = path.with_suffix(".modified")
         since = stamp.read_text() if stamp.exists() and path.exists() else ""
-        with self.transport.open(url, since=since) as answer:
-            if answer.unchanged:
-                return path.read_bytes()
-            raw = _all(answer.chunks, url)
+        try:
+            with self.transport.open(url, since=since) as answer:
+                if answer.unchanged:
+                    return path.read_bytes()
+                raw = _all(answer.chunks, url)
+        except Unavailable as error:
+            if not path.exists():
+                raise
+            progress.emitter()(f"{error.what} ({error.why}): the list of the last time is used\n")
+            return path.read_bytes()
         try:
             directory.mkdir(parents=True, exist_ok=True)
             _write(path, raw)
