@@ -324,3 +324,30 @@ def test_full_disk(mirror: Source, tmp_path: Path) -> None:
         assert not list(small.iterdir())
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_the_lists_of_the_last_time_serve_without_a_network(mirror: Source, signer: object, tmp_path: Path) -> None:
+    class Handler(Server):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, directory=str(root_of(mirror)), **options)  # type: ignore[arg-type]
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    source = replace(mirror, uris=(f"http://127.0.0.1:{server.server_port}",))
+    try:
+        online = archive(source, tmp_path)
+        pins = online.resolve(["app"])
+        online.fetch(pins)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    said: list[str] = []
+    with progress.listen(lambda event: said.append(event.text)):
+        offline = archive(source, tmp_path)
+        assert offline.resolve(["app"]) == pins
+        assert set(offline.fetch(pins)) == set(pins)
+    assert any("the list of the last time is used" in text for text in said)
+    with pytest.raises(Unavailable):
+        Archive([source], tmp_path / "empty", "amd64", CONFIG).update()
