@@ -263,20 +263,33 @@ def test_the_digest_depends_on_content_alone(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_a_file_that_changes_after_it_was_hashed_is_noticed(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _change_after_hashing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pannikin.build.ops.context import ContextOp
 
     run = ContextOp.run
 
     def change(self: ContextOp, node: object, inputs: object) -> object:
-        (tmp_path / "context" / "a.txt").write_text("changed meanwhile")
+        path.write_text("changed meanwhile")
         return run(self, node, inputs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ContextOp, "run", change)
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_noticed(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _change_after_hashing(tmp_path / "context" / "big", monkeypatch)
     with pytest.raises(PannikinError, match="changed during the build"):
-        build("FROM scratch\nCOPY a.txt /", FILES)
+        build("FROM scratch\nCOPY big /", {"big": "x" * 100_000})
+
+
+def test_a_small_file_that_changes_after_it_was_hashed_is_copied_as_it_was_hashed(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = build("FROM scratch\nCOPY a.txt /", FILES, no_cache=True).image.digest
+    (tmp_path / "context" / "a.txt").unlink()
+    _change_after_hashing(tmp_path / "context" / "a.txt", monkeypatch)
+    assert build("FROM scratch\nCOPY a.txt /", FILES, no_cache=True).image.digest == before
 
 
 def test_two_files_over_one_name_need_a_directory(build: Build) -> None:

@@ -35,6 +35,8 @@ _TYPES: dict[bytes, Kind] = {flag: kind for kind, flag in _FLAGS.items()} | {
     b"\0": "file", b"7": "file", b"S": "file",
 }  # fmt: skip
 _XATTR = "SCHILY.xattr."
+_MAGIC = b"ustar\x0000" + bytes(64)
+_NO_DEVICE = b"0000000\x000000000\0"
 
 
 @dataclass(slots=True)
@@ -141,36 +143,45 @@ def header(entry: Entry) -> bytes:
     if len(link) > 100 or not link.isascii():
         records.append((b"linkpath", link))
         link = _ascii(link)[:100]
-    numbers = {b"uid": (entry.uid, 7), b"gid": (entry.gid, 7), b"size": (size, 11), b"mtime": (entry.mtime, 11)}
-    fields = {}
-    for key, (value, digits) in numbers.items():
-        fits = 0 <= value < 8**digits
-        if not fits:
-            records.append((key, b"%d" % value))
-        fields[key] = b"%0*o\0" % (digits, value if fits else 0)
+    uid, gid = _octal(entry.uid, 7, b"uid", records), _octal(entry.gid, 7, b"gid", records)
+    length, mtime = _octal(size, 11, b"size", records), _octal(entry.mtime, 11, b"mtime", records)
     for name_, data in sorted(entry.xattrs.items()):
         records.append(((_XATTR + name_).encode(), data))
     major, minor = (entry.major, entry.minor) if entry.kind in ("char", "block") else (0, 0)
-    block = _block(short, entry.mode & 0o7777, fields, _FLAGS[entry.kind], link, major, minor, prefix)
+    flag = _FLAGS[entry.kind]
+    block = _block(short, entry.mode & 0o7777, uid + gid + length + mtime, flag, link, major, minor, prefix)
     return _pax(records, short) + block if records else block
 
 
+def _octal(value: int, digits: int, key: bytes, records: list[tuple[bytes, bytes]]) -> bytes:
+    """A number field; one that does not fit goes into a PAX record."""
+    if 0 <= value < 1 << 3 * digits:
+        return b"%0*o\0" % (digits, value)
+    records.append((key, b"%d" % value))
+    return b"0" * digits + b"\0"
+
+
 def _block(
-    name: bytes, mode: int, fields: dict[bytes, bytes], flag: bytes, link: bytes, major: int, minor: int, prefix: bytes
+    name: bytes, mode: int, numbers: bytes, flag: bytes, link: bytes, major: int, minor: int, prefix: bytes
 ) -> bytes:
-    body = b"%b%07o\0%b%b%b%b        %b%bustar\x0000%b%07o\0%07o\0%b" % (
-        name.ljust(100, b"\0"), mode, fields[b"uid"], fields[b"gid"], fields[b"size"], fields[b"mtime"],
-        flag, link.ljust(100, b"\0"), bytes(64), major, minor, prefix.ljust(155, b"\0"),
-    )  # fmt: skip
-    checksum = b"%06o\0 " % sum(body)
-    return body[:148] + checksum + body[156:] + bytes(12)
+    """One header block. `numbers` are the fields uid, gid, size and mtime, ready."""
+    head = b"%b%07o\0%b" % (name.ljust(100, b"\0"), mode, numbers)
+    devices = b"%07o\0%07o\0" % (major, minor) if major or minor else _NO_DEVICE
+    tail = b"%b%b%b%b%b" % (flag, link.ljust(100, b"\0"), _MAGIC, devices, prefix.ljust(155, b"\0"))
+    # The checksum counts its own eight bytes as spaces.
+    return b"%b%06o\0 %b" % (head, _sum(head) + _sum(tail) + 256, tail + bytes(12))
+
+
+def _sum(data: bytes) -> int:
+    """Of all bytes; most are zeros, which C leaves out faster than Python adds them."""
+    return sum(data.translate(None, b"\0"))
 
 
 def _pax(records: list[tuple[bytes, bytes]], name: bytes) -> bytes:
     body = b"".join(_record(key, value) for key, value in records)
-    fields = {b"uid": b"%07o\0" % 0, b"gid": b"%07o\0" % 0, b"size": b"%011o\0" % len(body), b"mtime": b"%011o\0" % 0}
+    numbers = b"%07o\0%07o\0%011o\0%011o\0" % (0, 0, len(body), 0)
     title = b"PaxHeaders/" + name.rstrip(b"/").rpartition(b"/")[2][:80]
-    return _block(title, 0o644, fields, b"x", b"", 0, 0, b"") + body + bytes(-len(body) % 512)
+    return _block(title, 0o644, numbers, b"x", b"", 0, 0, b"") + body + bytes(-len(body) % 512)
 
 
 def _record(key: bytes, value: bytes) -> bytes:

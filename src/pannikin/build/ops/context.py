@@ -21,6 +21,10 @@ from pannikin.errors import Corrupt, NotFound, PannikinError, Unsafe
 from pannikin.oci import patterns
 from pannikin.store.files import write_atomic
 
+_SMALL = 64 << 10
+"""Bytes: a file up to this size is read in one go."""
+_KEPT = 64 << 20
+"""Bytes: so much of small files' contents, read for their digests, is kept for the layer that follows at once."""
 _SETTLED = 1.0
 """Seconds: a file changed this shortly before it was read may change again without a new time (as git has it)."""
 
@@ -54,6 +58,8 @@ class Tree:
     files: dict[str, File]
     named: dict[str, list[str]]
     content: str
+    kept: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Contents by digest, read a moment ago: most of a first build's small files need not be opened twice."""
 
     def expand(self, pattern: str) -> list[str]:
         """The paths that one of the node's sources names, links followed."""
@@ -70,11 +76,27 @@ class Tree:
 
     def open(self, file: File) -> BinaryIO:
         """A file's bytes. Raises `Corrupt` where it is not the one that was hashed any more."""
-        stream = open(_open_below(self.root, file.path), "rb")  # noqa: SIM115 - the caller closes it
-        if _stamp(os.fstat(stream.fileno())) != file.stamp:
-            stream.close()
+        fd = self._same(file)
+        return open(fd, "rb")
+
+    def contents(self, file: File) -> BinaryIO | bytes:
+        """As `open`; a small file's bytes themselves."""
+        if (kept := self.kept.pop(file.digest, None)) is not None and len(kept) == file.size:
+            return kept
+        if file.size > _SMALL:
+            return self.open(file)
+        fd = self._same(file)
+        try:
+            return os.read(fd, file.size)
+        finally:
+            os.close(fd)
+
+    def _same(self, file: File) -> int:
+        fd = _open_below(self.root, file.path)
+        if _stamp(os.fstat(fd)) != file.stamp:
+            os.close(fd)
             raise Corrupt(f"{file.path!r} changed during the build", hint="run the command again")
-        return stream
+        return fd
 
 
 class ContextOp:
@@ -89,6 +111,8 @@ class ContextOp:
         self._temporary = temporary
         self._walks: dict[tuple[str, tuple[str, ...]], dict[str, File]] = {}
         self._trees: dict[graph.Node, Tree] = {}
+        self._kept: dict[str, bytes] = {}
+        self._room = _KEPT
 
     def key(self, node: graph.Context) -> str:
         return self._tree(node).content
@@ -113,7 +137,7 @@ class ContextOp:
                 raise
             chosen = select(files, [path for paths in named.values() for path in paths])
             self._digests(root, chosen)
-            self._trees[node] = Tree(root, chosen, named, _content(chosen, named))
+            self._trees[node] = Tree(root, chosen, named, _content(chosen, named), self._kept)
         return self._trees[node]
 
     def _root(self, node: graph.Context) -> Path:
@@ -138,14 +162,30 @@ class ContextOp:
             if cached is not None and cached[0] == file.stamp:
                 file.digest = cached[1]
                 continue
-            with open(_open_below(root, path), "rb", buffering=0) as stream:
-                file.digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            self._hash(root, file)
             if max(file.stamp[1], file.stamp[2]) < limit:
                 known[path] = (file.stamp, file.digest)
                 fresh = True
         if fresh:
             where.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(where, msgspec.msgpack.encode(known), self._temporary)
+
+    def _hash(self, root: Path, file: File) -> None:
+        """Read a file for its digest."""
+        fd = _open_below(root, file.path)
+        if file.size > _SMALL:
+            with open(fd, "rb", buffering=0) as stream:
+                file.digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return
+        try:
+            # One byte more than the walk saw tells a file that grows: its digest is then of another content.
+            data = os.read(fd, file.size + 1)
+        finally:
+            os.close(fd)
+        file.digest = hashlib.sha256(data).hexdigest()
+        if len(data) <= self._room and len(data) == file.size:
+            self._room -= len(data)
+            self._kept[file.digest] = data
 
 
 _Stamps = dict[str, tuple[tuple[int, int, int, int], str]]
@@ -174,9 +214,11 @@ def _walk(root: Path, ignore: tuple[str, ...]) -> dict[str, File]:
             continue
         for entry in entries:
             path = prefix + entry.name
-            mine = matcher.visit(path, state) if ignore else patterns.NOTHING
-            left_out = matcher.excludes(mine)
-            wanted = not left_out or matcher.may_reinclude_below(path, mine)
+            mine, left_out, wanted = patterns.NOTHING, False, True
+            if ignore:
+                mine = matcher.visit(path, state)
+                left_out = matcher.excludes(mine)
+                wanted = not left_out or matcher.may_reinclude_below(path, mine)
             if wanted and entry.is_dir(follow_symlinks=False):
                 pending.append((path, mine))
             if not left_out and (file := _file(path, entry)) is not None:

@@ -28,6 +28,7 @@ class Source(Protocol):
     def expand(self, pattern: str) -> list[str]: ...
     def below(self, path: str) -> Iterator[File]: ...
     def open(self, file: File) -> BinaryIO: ...
+    def contents(self, file: File) -> BinaryIO | bytes: ...
 
 
 class CopyOp:
@@ -126,7 +127,7 @@ class _Copier:
             if entry.path:
                 self.plan.add(entry, content)
 
-    def _item(self, file: File, dest: str) -> tuple[Entry, Callable[[], BinaryIO] | None]:
+    def _item(self, file: File, dest: str) -> tuple[Entry, Callable[[], BinaryIO | bytes] | None]:
         kind = kind_of(file.mode)
         assert kind is not None, "sockets are left out by every walk"
         uid, gid = self.owner or ((0, 0) if self.local else (file.uid, file.gid))
@@ -140,7 +141,7 @@ class _Copier:
             first = self._inodes.setdefault(file.inode, dest)
             if first != dest:
                 return replace(entry, kind="hardlink", link=first, size=0), None
-        return entry, (lambda: self.source.open(file)) if kind == "file" else None
+        return entry, (lambda: self.source.contents(file)) if kind == "file" else None
 
     def _time(self, file: File) -> int:
         return self.node.epoch if self.local else min(file.mtime, self.node.epoch)

@@ -13,7 +13,7 @@ from pannikin.oci.layer import Entry, LayerWriter, kind_of
 from pannikin.runtime.view import View
 from pannikin.store import Store
 
-Opener = Callable[[], BinaryIO]
+Opener = Callable[[], BinaryIO | bytes]
 
 
 class LayerPlan:
@@ -61,11 +61,12 @@ class LayerPlan:
             writer = LayerWriter(upload)
             for path in sorted(self._items):
                 entry, opener = self._items[path]
-                if opener is None:
-                    writer.add(entry)
+                content = opener() if opener is not None else None
+                if content is None or isinstance(content, bytes):
+                    writer.add(entry, content)
                 else:
-                    with opener() as stream:
-                        writer.add(entry, stream)
+                    with content:
+                        writer.add(entry, content)
             layer = writer.finish()
             upload.commit(layer.descriptor.digest)
         return layer

@@ -49,6 +49,10 @@ class StageSource:
     def open(self, file: File) -> BinaryIO:
         return self._view.open(file.path)  # the walk said that it is a regular file
 
+    def contents(self, file: File) -> BinaryIO | bytes:
+        """As `open`."""
+        return self.open(file)
+
     def _names(self, base: str, part: str) -> list[str]:
         if base and not stat.S_ISDIR(self._view.lstat(base).st_mode):
             return []
