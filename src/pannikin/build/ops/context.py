@@ -29,8 +29,7 @@ _SETTLED = 1.0
 """Seconds: a file changed this shortly before it was read may change again without a new time (as git has it)."""
 
 
-@dataclass(slots=True)
-class File:
+class File(msgspec.Struct):
     """One file, directory or link to copy. `mode` is `st_mode`; `digest` hex, for files, when asked for.
 
     `inode` is set where several names share one file, so that they go on sharing it.
@@ -47,7 +46,7 @@ class File:
     mtime: int = 0
     device: tuple[int, int] = (0, 0)
     inode: tuple[int, int] | None = None
-    xattrs: dict[str, bytes] = field(default_factory=dict)
+    xattrs: dict[str, bytes] = {}
 
 
 @dataclass

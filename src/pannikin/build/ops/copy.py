@@ -106,7 +106,7 @@ class _Copier:
     def _tree(self, path: str, top: File, files: Iterator[File], dest: str) -> None:
         """A directory's contents go into the destination; one that exists keeps its own mode and owner."""
         if not self.plan.is_directory(dest):
-            self.plan.add(*self._item(replace(top, mode=top.mode), dest))
+            self.plan.add(*self._item(top, dest))
         else:
             self.plan.require(dest)
         cut = len(path) + 1 if path else 0
