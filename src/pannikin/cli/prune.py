@@ -11,7 +11,9 @@ from pannikin.toolchain import Toolchain
 
 
 @click.command()
-@click.option("-a", "--all", "everything", is_flag=True, help="The build cache, unpacked layers and downloaded packages too.")
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="The build cache, unpacked layers and downloaded packages too."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @options.as_json
 @click.pass_obj

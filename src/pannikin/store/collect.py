@@ -17,7 +17,6 @@ from pannikin.oci.model import INDEXES, MANIFESTS, Descriptor
 from pannikin.store.files import DOCUMENT, is_held, locked
 from pannikin.store.layout import Store
 
-
 _NEVER = 1 << 63
 
 
