@@ -5,7 +5,7 @@ falls on all of them. Before the clock starts each tool has the same bases in it
 that is timed uses the network. A ratio is pannikin's time divided by the other's, and the median over the rounds
 of the ratios within a round; below 1 pannikin is faster.
 
-    cold       a context that no tool has seen, --no-cache
+    cold       a context with contents that no tool has seen
     unchanged  the same again, with nothing touched
     edited     one file's content changed
 
@@ -147,7 +147,7 @@ def _round(workload: Program | Files, case: str, peers: list[Peer], context: Pat
     turn = number % len(peers)
     said = []
     for peer in [*peers[turn:], *peers[:turn]]:
-        taken = peer.build(context, f"localhost/bench-{workload.name}:1", cold=case in ("cold", "warm-up"))
+        taken = peer.build(context, f"localhost/bench-{workload.name}:1")
         runs.add(workload.name, case, peer.name, taken)
         said.append(f"{peer.name} {taken.wall:.3f}")
     print(f"{workload.name} {case} {number + 1}: {'  '.join(sorted(said, reverse=True))}", file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ class Peer(Protocol):
     def take(self, archives: Path, names: Sequence[str]) -> None:
         """Bring bases in from docker archives named after them."""
 
-    def build(self, context: Path, tag: str, *, cold: bool) -> Taken: ...
+    def build(self, context: Path, tag: str) -> Taken: ...
     def close(self) -> None: ...
 
 
@@ -82,8 +82,8 @@ class Pannikin:
     def take(self, archives: Path, names: Sequence[str]) -> None:
         """Nothing: the bases are made here."""
 
-    def build(self, context: Path, tag: str, *, cold: bool) -> Taken:
-        return self._do("build", *(["--no-cache"] if cold else []), "-t", tag, str(context))
+    def build(self, context: Path, tag: str) -> Taken:
+        return self._do("build", "-t", tag, str(context))
 
     def close(self) -> None:
         """Nothing runs."""
@@ -109,11 +109,17 @@ class Buildah:
         for name in names:
             self._do("pull", f"docker-archive:{archive(archives, name)}")
 
-    def build(self, context: Path, tag: str, *, cold: bool) -> Taken:
-        return self._do(
-            "bud", "--isolation", "chroot", "--layers", "--network", "host", "--pull-never",
-            *(["--no-cache"] if cold else []), "-t", tag, str(context),
-        )  # fmt: skip
+    def build(self, context: Path, tag: str) -> Taken:
+        arguments = ["--isolation", "chroot", "--layers", "--network", "host", "--pull-never", "-t", tag, str(context)]
+        for _ in range(3):
+            try:
+                return self._do("bud", *arguments)
+            except RuntimeError as error:
+                # A race inside buildah 1.28; the run that failed is not counted, and what it did is not repeated.
+                if "sealing memfd copy" not in str(error):
+                    raise
+                print("buildah failed to start a command, and is asked again", file=sys.stderr)
+        raise RuntimeError("buildah can't start commands here")
 
     def close(self) -> None:
         """Its storage mounts itself privately where it is used."""
@@ -162,8 +168,8 @@ class BuildKit:
         for name in names:
             self._do("load", "-i", str(archive(archives, name)))
 
-    def build(self, context: Path, tag: str, *, cold: bool) -> Taken:
-        return self._do("build", "--network", "host", *(["--no-cache"] if cold else []), "-t", tag, str(context))
+    def build(self, context: Path, tag: str) -> Taken:
+        return self._do("build", "--network", "host", "-t", tag, str(context))
 
     def close(self) -> None:
         """End the daemon, and the containerd that it started."""

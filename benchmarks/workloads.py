@@ -14,12 +14,12 @@ SLIM = "localhost/bench-slim:1"
 
 _STAGES = f"""\
 FROM {COMPILER} AS build
+COPY src/ /src/
 WORKDIR /src
-COPY src/ ./
 RUN gcc -O2 -c main.c && gcc -O2 -c text.c && gcc -o greet main.o text.o && ./greet
 FROM {SLIM}
-WORKDIR /srv
 COPY etc/ /etc/greet/
+WORKDIR /srv
 COPY --from=build /src/greet /usr/local/bin/greet
 ENV GREETING=hello
 CMD ["greet"]
