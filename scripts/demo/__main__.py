@@ -69,10 +69,19 @@ class Demo:
 
     def base(self, base: plan.Base) -> dict[str, Any]:
         """Make a base; its figures."""
-        seconds = self.command(("base", "-t", base.name, *base.args))
+        args = ("base", "-t", base.name, *base.args)
+        seconds = self.command(args)
         digest = measure.digest(self.store, base.name)
         kept = self._keep(base.name, digest, {"cold_seconds": seconds, **self._size(digest)})
-        return {"name": base.name, "about": base.about, "digest": digest, "seconds": seconds, **kept}
+        command = f"pannikin {shlex.join(args)}"
+        return {
+            "name": base.name,
+            "about": base.about,
+            "digest": digest,
+            "command": command,
+            "seconds": seconds,
+            **kept,
+        }
 
     def image(self, recipe: plan.Recipe) -> dict[str, Any]:
         """Build, run and measure an image; its figures."""

@@ -158,7 +158,8 @@ share packages or whole layers with one above are faster for it.</p>
 
 
 def _again(figures: dict[str, Any]) -> str:
-    commands = [image["command"] for app in figures["apps"] for image in app["images"]]
+    commands = [one["command"] for one in figures["bases"]]
+    commands += [image["command"] for app in figures["apps"] for image in app["images"]]
     goals = "".join(
         f"<tr><td>{escape(one['image'])}</td><td class=text>at least {one['times']} times smaller than the big one"
         + (f", under {one['below'] / 1e6:.0f} MB unpacked" if one["below"] else "")
