@@ -314,8 +314,10 @@ class Toolchain:
         with self.working():
             image = self.store.find(request.image, Platform.host())
             config = image.config.config
-            entrypoint = (request.entrypoint,) if request.entrypoint else tuple(config.entrypoint or ())
-            args = request.args or (() if request.entrypoint else tuple(config.cmd or ()))
+            entrypoint, words = tuple(config.entrypoint or ()), tuple(config.cmd or ())
+            if request.entrypoint is not None:  # '' drops the image's; its command belongs to it and goes too
+                entrypoint, words = ((request.entrypoint,) if request.entrypoint else ()), ()
+            args = request.args or words
             if not entrypoint and not args:
                 raise UsageError(
                     f"{request.image} has no entrypoint and no command", hint="give a command after the image"

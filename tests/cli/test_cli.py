@@ -81,6 +81,8 @@ def test_the_public_api_is_there() -> None:
         (["tag", "nothing", "Bad"], 2, "not an image reference"),
         (["run", "-v", "x", "img"], 2, "HOST:CONTAINER"),
         (["run", "-m", "lots", "img"], 2, "not a number of bytes"),
+        (["run", "-p", "80:80", "img"], 2, "no such option '-p'"),
+        (["run", "-t", "img"], 2, "stdin is not a terminal"),
         (["build", "-o", "type=cloud", "."], 2, "no such type 'cloud'"),
         (["build", "--label", "x", "."], 2, "KEY=VALUE"),
         (["build", "--platform", "a/b/c/d", "."], 2, "not a platform"),
@@ -92,6 +94,26 @@ def test_wrong_use_is_told_in_a_line(root: str, args: list[str], code: int, text
     done = pannikin("--root", root, *args)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert text in done.stderr and done.stdout == ""
+
+
+def test_no_verb_shows_the_help_as_it_is() -> None:
+    done = pannikin()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage: pannikin" in done.stderr and "hint:" not in done.stderr
+
+
+@pytest.mark.root
+def test_run_gives_the_statuses_of_a_shell(root: str, context: str) -> None:
+    Path(context, "Dockerfile").write_text('FROM scratch\nCOPY a.txt /\nENTRYPOINT ["/a.txt"]\n')
+    assert pannikin("--root", root, "build", "-t", "app:1", context).returncode == 0
+    refused = pannikin("--root", root, "run", "app:1")
+    assert refused.returncode == 126 and "can't start /a.txt: the file is not executable" in refused.stderr
+    missing = pannikin("--root", root, "run", "--entrypoint", "", "app:1", "/nothing")
+    assert missing.returncode == 127 and "can't start /nothing" in missing.stderr
+    alone = pannikin("--root", root, "run", "--entrypoint", "", "app:1")
+    assert alone.returncode == 2 and "no entrypoint and no command" in alone.stderr
+    other = pannikin("--root", root, "run", "app")
+    assert other.returncode == 1 and "did you mean app:1?" in other.stderr
 
 
 @pytest.mark.root

@@ -68,7 +68,12 @@ def _other(error: Exception) -> int:
 
 def _usage(error: click.ClickException) -> int:
     """A wrong command line, said in one line as everything else is."""
+    import click
+
     message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # the help itself, asked for by calling without a verb
+        print(message, file=sys.stderr)
+        return error.exit_code
     print(f"pannikin: {message[:1].lower()}{message[1:].rstrip('.')}", file=sys.stderr)
     context = getattr(error, "ctx", None)
     if context is not None:

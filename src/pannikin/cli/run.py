@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pannikin.cli import options
-from pannikin.errors import UsageError
+from pannikin.cli.screen import show_error
+from pannikin.errors import CommandFailed, UsageError
 from pannikin.toolchain import RunRequest, Toolchain
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("image")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-e", "--env", "env", multiple=True, metavar="KEY[=VALUE]", help="Set a variable.")
@@ -43,7 +45,13 @@ def run(root: Path | None, /, **given: Any) -> None:
     pannikin run -it --rm debian:slim bash
     pannikin run -e PORT=8080 -v "$PWD/data:/data:ro" app
     """
-    status = Toolchain(root).run(_request(given))
+    if given["tty"] and not sys.stdin.isatty():
+        raise UsageError("--tty: stdin is not a terminal", hint="leave -t out; -i alone keeps stdin open")
+    try:
+        status = Toolchain(root).run(_request(given))
+    except CommandFailed as error:  # 126, 127 and 137 as a shell gives them, for scripts that look
+        show_error(error)
+        status = error.status
     if status:
         raise SystemExit(status)
 

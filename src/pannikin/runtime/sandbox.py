@@ -234,6 +234,10 @@ def _piped(argv: list[str], output: Output, stdin: int | IO[Any] | None) -> int:
         return child.wait()
 
 
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_MESSAGES = (signal.SIGUSR1, signal.SIGUSR2)  # these do not ask a command to end
+
+
 def _attached(argv: list[str], stdin: int | IO[Any] | None) -> int:
     """With our own stdio. Signals are passed on; a second one, or ten seconds after the first, kills."""
     import subprocess
@@ -242,11 +246,14 @@ def _attached(argv: list[str], stdin: int | IO[Any] | None) -> int:
         asked: list[float] = []
 
         def forward(number: int, _frame: object) -> None:
+            if number in _MESSAGES:
+                _signal(child, number)
+                return
             asked.append(time.monotonic())
             if len(asked) > 1 or not _signal(child, number):
                 _kill(child)
 
-        with _handlers(forward, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)):
+        with _handlers(forward, (*_ENDINGS, *_MESSAGES)):
             while True:
                 try:
                     return child.wait(timeout=0.5 if asked else None)

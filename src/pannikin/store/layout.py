@@ -272,7 +272,10 @@ class Store:
 def _nearest(reference: Reference, names: list[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(str(reference), names, 1, 0.8)
+    # another tag of the same repository first: long prefixes make all short names look alike
+    tags = [name for name in names if Reference.parse(name).repository == reference.repository]
+    familiar = {Reference.parse(name).familiar: name for name in names}
+    near = tags or [familiar[name] for name in difflib.get_close_matches(reference.familiar, familiar, 1, 0.7)]
     if near:
         return f"did you mean {Reference.parse(near[0]).familiar}?"
     return "`pannikin images` lists what is there"
