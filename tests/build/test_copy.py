@@ -89,6 +89,27 @@ COPY --from=0 /src/d/e/y /src/b.txt /two/
     assert {"two/y", "two/b.txt"} <= set(found)
 
 
+def test_a_link_gives_its_name_to_the_file_it_leads_to(build: Build, tree: Tree, tmp_path: Path) -> None:
+    build("FROM scratch\nCOPY a.txt /", FILES)
+    context = tmp_path / "context"
+    (context / "lib.so.1").symlink_to("a.txt")
+    (context / "lib.so").symlink_to("lib.so.1")
+    lines = """FROM scratch AS one
+COPY . /src/
+FROM scratch
+COPY lib.so.1 /context/
+COPY li*.so* /matches/
+COPY --from=one /src/lib.so.1 /stage/
+COPY --from=one /src/li*.so* /stage-matches/
+"""
+    found = tree(build(lines))
+    files = {name: member.isreg() for name, member in found.items() if "lib" in name or "a.txt" in name}
+    assert files == {
+        "context/lib.so.1": True, "matches/lib.so": True, "matches/lib.so.1": True,
+        "stage/lib.so.1": True, "stage-matches/lib.so": True, "stage-matches/lib.so.1": True,
+    }  # fmt: skip
+
+
 def test_links_in_the_base_lead_the_way(build: Build, tree: Tree, tmp_path: Path) -> None:
     build("FROM scratch\nCOPY a.txt /", FILES)
     links = tmp_path / "context" / "links"

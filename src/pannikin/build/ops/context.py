@@ -55,14 +55,14 @@ class Tree:
 
     root: Path
     files: dict[str, File]
-    named: dict[str, list[str]]
+    named: dict[str, list[tuple[str, str]]]
     content: str
     kept: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Contents by digest, read a moment ago: most of a first build's small files need not be opened twice."""
 
-    def expand(self, pattern: str) -> list[str]:
-        """The paths that one of the node's sources names, links followed."""
-        return [""] if pattern in ("", ".") else self.named[pattern]
+    def expand(self, pattern: str) -> list[tuple[str, str]]:
+        """The paths that one of the node's sources names, links followed, each with the name that it was called by."""
+        return [("", "")] if pattern in ("", ".") else self.named[pattern]
 
     def below(self, path: str) -> Iterator[File]:
         """A file, or a directory (first) and all that is in it."""
@@ -134,7 +134,7 @@ class ContextOp:
             except PannikinError as error:
                 error.where = error.where or node.where
                 raise
-            chosen = select(files, [path for paths in named.values() for path in paths])
+            chosen = select(files, [path for paths in named.values() for path, _ in paths])
             self._digests(root, chosen)
             self._trees[node] = Tree(root, chosen, named, _content(chosen, named), self._kept)
         return self._trees[node]
@@ -264,18 +264,22 @@ def select(files: Mapping[str, File], paths: Sequence[str]) -> dict[str, File]:
     return chosen
 
 
-def expand(files: Mapping[str, File], pattern: str, root: Path | None = None) -> list[str]:
-    """The paths that one source names: the wildcard's matches, or the path itself, its links followed."""
+def expand(files: Mapping[str, File], pattern: str, root: Path | None = None) -> list[tuple[str, str]]:
+    """What one source names, the wildcard's matches or the path itself: paths, links followed, and last names before.
+
+    A link's file is copied under the link's name, as docker does: `COPY libz.so.1 /lib/` makes /lib/libz.so.1.
+    """
     pattern = pattern.rstrip("/")
     if pattern in ("", "."):
-        return [""]
+        return [("", "")]
     if patterns.is_pattern(pattern):
         depth = pattern.count("/")
         found = [path for path in files if path.count("/") == depth and patterns.match(pattern, path)]
         if not found:
             raise NotFound(f"no file matches {pattern!r} in the build context", hint=_outside(pattern, root))
-        return found
-    return [resolve(files, pattern, root)]
+    else:
+        found = [pattern]
+    return [(resolve(files, path, root), path.rpartition("/")[2]) for path in found]
 
 
 def resolve(files: Mapping[str, File], path: str, root: Path | None = None) -> str:
@@ -327,8 +331,10 @@ def _outside(path: str, root: Path | None) -> str:
     return "paths are relative to the build context"
 
 
-def _content(files: Mapping[str, File], named: Mapping[str, list[str]]) -> str:
-    lines = [f"{pattern}\0{path}" for pattern, paths in named.items() for path in paths if path != pattern]
+def _content(files: Mapping[str, File], named: Mapping[str, list[tuple[str, str]]]) -> str:
+    lines = [
+        f"{pattern}\0{path}\0{name}" for pattern, paths in named.items() for path, name in paths if path != pattern
+    ]
     for path, file in files.items():
         kind = stat.S_IFMT(file.mode)
         mode = 0 if stat.S_ISLNK(file.mode) else stat.S_IMODE(file.mode)

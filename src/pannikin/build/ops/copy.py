@@ -25,7 +25,7 @@ from pannikin.store import Store
 class Source(Protocol):
     """Files to copy: a context's tree or another stage's file system."""
 
-    def expand(self, pattern: str) -> list[str]: ...
+    def expand(self, pattern: str) -> list[tuple[str, str]]: ...
     def below(self, path: str) -> Iterator[File]: ...
     def open(self, file: File) -> BinaryIO: ...
     def contents(self, file: File) -> BinaryIO | bytes: ...
@@ -78,7 +78,7 @@ class _Copier:
         self._inodes: dict[tuple[int, int], str] = {}
 
     def fill(self) -> None:
-        paths = [path for pattern in self.node.paths for path in self.source.expand(pattern)]
+        paths = [named for pattern in self.node.paths for named in self.source.expand(pattern)]
         into = self.node.dest.endswith("/") or len(paths) > 1
         if len(paths) > 1 and not self.node.dest.endswith("/") and not self.plan.is_directory(self.node.dest):
             raise UsageError(
@@ -86,10 +86,10 @@ class _Copier:
                 where=self.node.where,
                 hint=f"end the destination with a slash: {self.node.dest}/",
             )
-        for path in paths:
-            self._one(path, into)
+        for path, name in paths:
+            self._one(path, name, into)
 
-    def _one(self, path: str, into: bool) -> None:
+    def _one(self, path: str, name: str, into: bool) -> None:
         files = self.source.below(path)
         top = next(files)
         dest = self.node.dest.strip("/")
@@ -100,7 +100,7 @@ class _Copier:
             self._archive(top, dest)
             return
         if into or self.plan.is_directory(dest):
-            dest = f"{dest}/{path.rpartition('/')[2]}".lstrip("/")
+            dest = f"{dest}/{name}".lstrip("/")
         self.plan.add(*self._item(top, dest))
 
     def _tree(self, path: str, top: File, files: Iterator[File], dest: str) -> None:
@@ -151,11 +151,11 @@ def _digest(node: graph.Copy, source: Source) -> str:
     """The content of what a Copy takes from another stage."""
     hashed = hashlib.sha256()
     for pattern in node.paths:
-        for path in source.expand(pattern):
+        for path, name in source.expand(pattern):
             for file in source.below(path):
                 about = (file.path, file.mode, file.uid, file.gid, file.link, file.device, sorted(file.xattrs.items()))
                 hashed.update(
-                    repr((pattern, path, about, min(file.mtime, node.epoch))).encode("utf-8", "surrogateescape")
+                    repr((pattern, path, name, about, min(file.mtime, node.epoch))).encode("utf-8", "surrogateescape")
                 )
                 if stat.S_ISREG(file.mode):
                     with source.open(file) as stream:

@@ -20,22 +20,23 @@ class StageSource:
     def __init__(self, view: View) -> None:
         self._view = view
 
-    def expand(self, pattern: str) -> list[str]:
-        """The paths that one source names. Raises `NotFound`."""
+    def expand(self, pattern: str) -> list[tuple[str, str]]:
+        """The paths that one source names, links followed, and their last names before. Raises `NotFound`."""
         pattern = pattern.strip("/")
         if not patterns.is_pattern(pattern):
-            path = self._view.resolve(pattern)
-            if path and not self._view.exists(path):
-                raise NotFound(
-                    f"{'/' + pattern!r} is not in the stage or image that is copied from", hint=self._near(path)
-                )
-            return [path]
+            return [self._followed(pattern)]
         found = [""]
         for part in pattern.split("/"):
             found = [posixpath.join(base, name) for base in found for name in self._names(base, part)]
         if not found:
             raise NotFound(f"no file matches {'/' + pattern!r} in the stage or image that is copied from")
-        return sorted(found)
+        return [self._followed(path) for path in sorted(found)]
+
+    def _followed(self, name: str) -> tuple[str, str]:
+        path = self._view.resolve(name)
+        if path and not self._view.exists(path):
+            raise NotFound(f"{'/' + name!r} is not in the stage or image that is copied from", hint=self._near(path))
+        return path, posixpath.basename(name)
 
     def below(self, path: str) -> Iterator[File]:
         """A file, or a directory (first) and all that is in it."""
