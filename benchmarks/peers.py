@@ -122,9 +122,10 @@ class Buildah:
         raise RuntimeError("buildah can't start commands here")
 
     def close(self) -> None:
-        """Its storage mounts itself privately where it is used."""
-        overlay = self._storage / "overlay"
-        subprocess.run(["umount", str(overlay)], stderr=subprocess.DEVNULL, check=False)
+        """Take down what it leaves mounted: its storage, and the container of a run that failed."""
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for point in reversed([point for point in mounted if point.startswith(f"{self._storage}/")]):
+            subprocess.run(["umount", point], stderr=subprocess.DEVNULL, check=False)
 
     def _do(self, *arguments: str) -> Taken:
         storage = ["--storage-driver", "overlay", "--root", str(self._storage), "--runroot", str(self._run)]
