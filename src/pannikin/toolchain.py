@@ -29,7 +29,7 @@ from pannikin.store import Store
 if TYPE_CHECKING:
     from pannikin import bases
     from pannikin.bases import Recipe
-    from pannikin.dockerfile import Resolved
+    from pannikin.dockerfile import Drawn, Resolved
     from pannikin.packages.deb import Archive, Source
     from pannikin.runtime.snapshots import Snapshots
 
@@ -275,12 +275,17 @@ class Toolchain:
 
     def base(self, request: BaseRequest) -> Built:
         """Assemble an image from distribution packages and tag it."""
-        from pannikin import bases
+        from pannikin import bases, dockerfile
+        from pannikin.oci import digest as digests
+        from pannikin.oci.model import Config
         from pannikin.packages import deb
 
         started = time.monotonic()
         names = tuple(str(Reference.parse(tag)) for tag in request.tags)
         platform = request.platform or Platform.host()
+        if request.changes:  # what is wrong with them is told before anything is fetched
+            blank = dockerfile.Resolved(Config(architecture=platform.architecture), digests.of(b""))
+            _draw_changes(request.changes, platform, 0, blank)
         with self.working():
             archive = deb.Archive(request.sources, self.store.root / "packages", platform.debian)
             resolve = partial(_pins, archive, request.epoch if request.epoch is not None else source_date_epoch())
@@ -296,11 +301,9 @@ class Toolchain:
 
     def _changed(self, image: Image, changes: Sequence[str], platform: Platform, epoch: int, solver: Solver) -> Image:
         """The image with Dockerfile instructions applied to it (docker's `--change`)."""
-        from pannikin import dockerfile
+        from pannikin.dockerfile import Resolved
 
-        source = dockerfile.Source("\n".join(["FROM base", *changes]), "--change")
-        target = dockerfile.Target(platform=platform, epoch=epoch)
-        drawn = dockerfile.to_graph(source, target, lambda *_: dockerfile.Resolved(image.config, image.digest))
+        drawn = _draw_changes(changes, platform, epoch, Resolved(image.config, image.digest))
         return Image(solver.solve(drawn.node).descriptor, self.store)
 
     # Containers
@@ -344,6 +347,23 @@ def _bind(host: Path, target: str, writable: bool) -> Any:
     from pannikin.runtime.sandbox import Mount
 
     return Mount(str(host), target, "bind", ("rbind", "rw" if writable else "ro"))
+
+
+def _draw_changes(changes: Sequence[str], platform: Platform, epoch: int, base: Resolved) -> Drawn:
+    """The graph of `FROM base` and the instructions. Errors count the changes from 1."""
+    from dataclasses import replace
+
+    from pannikin import dockerfile
+    from pannikin.errors import PannikinError, Span
+
+    source = dockerfile.Source("\n".join(["FROM base", *changes]), "--change")
+    target = dockerfile.Target(platform=platform, epoch=epoch)
+    try:
+        return dockerfile.to_graph(source, target, lambda *_: base)
+    except PannikinError as error:
+        if isinstance(error.where, Span):
+            error.where = replace(error.where, line=error.where.line - 1)
+        raise
 
 
 def _pins(archive: Archive, epoch: int | None, wanted: bases.Request) -> bases.Pins:

@@ -7,6 +7,7 @@ by newuidmap(1)) or, where those are missing, over ourselves alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from functools import cache
@@ -33,7 +34,15 @@ def enter() -> None:
         unshare(CLONE_NEWNS, "a private mount namespace")
     else:
         _enter_user_namespace()
-    mount("none", "/", "", MS_REC | MS_PRIVATE)
+    try:
+        mount("none", "/", "", MS_REC | MS_PRIVATE)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise Unavailable(
+            "can't make the mounts of this process private", why="its root directory is no mount point, as in a chroot",
+            hint="bind the chroot's directory onto itself before entering it: mount --bind DIR DIR",
+        ) from None  # fmt: skip
     _entered = True
 
 
