@@ -318,3 +318,12 @@ def test_two_files_over_one_name_need_a_directory(build: Build) -> None:
         build("FROM scratch\nCOPY *.txt /n", FILES)
     with pytest.raises((UsageError, PannikinError)):
         build("FROM scratch\nCOPY a.txt b.txt /n", FILES)
+
+
+def test_a_pipe_in_the_context_is_left_alone(build: Build, tree: Tree, tmp_path: Path) -> None:
+    build("FROM scratch\nCOPY a.txt /", FILES)
+    os.mkfifo(tmp_path / "context" / "pipe")
+    assert "pipe" not in tree(build("FROM scratch\nCOPY . /"))
+    with pytest.raises(NotFound) as caught:
+        build("FROM scratch\nCOPY pipe /")
+    assert "a pipe" in caught.value.hint

@@ -15,7 +15,7 @@ import pytest
 
 from pannikin.errors import Corrupt, NotFound, PannikinError
 from pannikin.oci import digest as digests
-from pannikin.oci.model import RunConfig
+from pannikin.oci.model import INDEX, Index, RunConfig
 from pannikin.oci.transfer import copy
 from pannikin.oci.validate import problems
 from pannikin.store import Store
@@ -152,3 +152,14 @@ def test_names_in_an_archive_can_not_lead_out_of_it(store: Store, other: Store, 
     (tmp_path / "a.tar").write_bytes(out.getvalue())
     with pytest.raises(PannikinError):
         load(tmp_path / "a.tar", other)
+
+
+def test_indexes_nested_without_end_are_refused(store: Store, other: Store, tmp_path: Path) -> None:
+    """Digests forbid a cycle, but not a tower."""
+    sample(store)
+    descriptor = store.find(NAME).descriptor
+    for _ in range(2000):
+        descriptor = store.put_bytes(Index(media_type=INDEX, manifests=[descriptor.bare()]).encode(), INDEX)
+    store.tag("docker.io/library/tower:1", descriptor)
+    with pytest.raises(Corrupt, match="nested"):
+        copy(store.find("tower:1"), other)

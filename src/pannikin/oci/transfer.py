@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pannikin import progress
-from pannikin.errors import NotFound
+from pannikin.errors import Corrupt, NotFound
 from pannikin.oci.image import Image, Sink
 from pannikin.oci.model import INDEXES, Descriptor
+
+MAX_DEPTH = 8
+"""Indexes within indexes; no real image is near."""
 
 
 def copy(image: Image, sink: Sink, name: str | None = None) -> Descriptor:
@@ -36,14 +39,16 @@ def _present(image: Image) -> list[tuple[str, int]]:
     return [(descriptor.digest, descriptor.size) for descriptor in _walk(image)]
 
 
-def _walk(image: Image) -> list[Descriptor]:
+def _walk(image: Image, depth: int = 0) -> list[Descriptor]:
     """As `Image.walk`, without the images of an index that the medium does not hold."""
+    if depth > MAX_DEPTH:
+        raise Corrupt(f"indexes are nested more than {MAX_DEPTH} deep", where=str(image.digest))
     if image.descriptor.media_type not in INDEXES:
         return list(image.walk())
     found: list[Descriptor] = []
     for child in image.children():
         try:
-            found += _walk(child)
+            found += _walk(child, depth + 1)
         except NotFound:
             continue
     return [*found, image.descriptor]

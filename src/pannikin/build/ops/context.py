@@ -315,8 +315,10 @@ def resolve(files: Mapping[str, File], path: str, root: Path | None = None) -> s
 
 
 def _outside(path: str, root: Path | None) -> str:
-    if root is not None and os.path.lexists(os.path.join(root, path)):
-        return "the file exists, but .dockerignore leaves it out"
+    if root is not None and os.path.lexists(full := os.path.join(root, path)):
+        if stat.S_IFMT(os.lstat(full).st_mode) in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+            return "the file exists, but .dockerignore leaves it out"
+        return "it is a pipe, a socket or a device: only files, directories and links are copied"
     if root is not None:
         import difflib
 
