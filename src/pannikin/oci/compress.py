@@ -151,7 +151,7 @@ class Decompressed:
         head = stream.read(4)
         while len(head) < 4 and (more := stream.read(4 - len(head))):
             head += more
-        self._head = head
+        self._waiting = head
         self._decoder: _Decoder = _decoder(head)
 
     def readable(self) -> bool:
@@ -176,8 +176,8 @@ class Decompressed:
             pass
 
     def _fill(self) -> None:
-        chunk = self._head or self._stream.read(64 << 10)
-        self._head = b""
+        waiting = self._waiting or self._stream.read(64 << 10)
+        chunk, self._waiting = waiting[: self._decoder.step], waiting[self._decoder.step :]
         try:
             plain = self._decoder.decode(chunk)
         except EOFError as error:
@@ -191,17 +191,24 @@ class Decompressed:
 
 
 class _Decoder(Protocol):
+    step: int
+    """Packed bytes to give it at once: what they can grow to is held in memory."""
+
     def decode(self, chunk: bytes) -> bytes:
         """Plain bytes of the next chunk; an empty one is the end, EOFError where that comes too early."""
 
 
 class _Plain:
+    step = 64 << 10
+
     def decode(self, chunk: bytes) -> bytes:
         return chunk
 
 
 class _Gzip:
     """Any number of gzip members, one after the other (what estargz and pigz may write)."""
+
+    step = 16 << 10  # at most 16 MiB
 
     def __init__(self) -> None:
         from zlib_ng import zlib_ng
@@ -228,6 +235,8 @@ class _Gzip:
 
 
 class _Zstd:
+    step = 2 << 10  # at most 64 MiB: four bytes can stand for 128 KiB
+
     def __init__(self) -> None:
         import zstandard
 

@@ -11,10 +11,11 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal, cast
+from typing import IO, BinaryIO, Literal, cast
 
 from pannikin.errors import Corrupt, Unsafe
 from pannikin.oci.compress import BLOCK, MEDIA_TYPES, Compression, Compressor, Decompressed, Writable
+from pannikin.oci.headers import Header
 from pannikin.oci.image import Layer
 from pannikin.oci.model import Descriptor
 
@@ -227,11 +228,12 @@ def read(stream: BinaryIO | Decompressed, what: str = "a layer") -> Iterator[tup
     plain = _Counted(stream if isinstance(stream, Decompressed) else Decompressed(stream, what=what))
     end = 0
     try:
-        with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=256 << 10) as archive:
+        with tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", bufsize=256 << 10, tarinfo=Header) as archive:
             for member in archive:
                 entry = _entry(member, what)
                 end = member.offset_data + (member.size if entry.kind == "file" else 0)
-                yield entry, (archive.extractfile(member) if entry.kind == "file" else None)  # type: ignore[misc]
+                content = _Content(archive.extractfile(member), what) if entry.kind == "file" else None
+                yield entry, cast(BinaryIO | None, content)
                 archive.members = []  # type: ignore[attr-defined]  # else it keeps every header in memory
     except tarfile.ReadError as error:
         # Some writers (umoci insert 0.4) end at the last byte of content, with no padding: nothing is lost.
@@ -243,16 +245,36 @@ def read(stream: BinaryIO | Decompressed, what: str = "a layer") -> Iterator[tup
 
 
 class _Counted:
-    """A stream that knows how many bytes were read from it."""
+    """A stream that knows how many bytes were read from it, and does not let its end be read again and again."""
 
     def __init__(self, stream: Decompressed) -> None:
         self._stream = stream
         self.count = 0
+        self._ends = 0
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
         self.count += len(data)
+        if not data and size:
+            self._ends += 1
+            if self._ends > 4:  # tarfile skips a member of 10^18 bytes by reading them all
+                raise tarfile.ReadError("unexpected end of data")
         return data
+
+
+class _Content:
+    """A member's content, whose readers need to know no error of tarfile's."""
+
+    def __init__(self, stream: IO[bytes] | None, what: str) -> None:
+        self._stream = stream
+        self._what = what
+
+    def read(self, size: int = -1) -> bytes:
+        assert self._stream is not None
+        try:
+            return self._stream.read(size)
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            raise Corrupt(f"{self._what} is not a whole tar archive", why=str(error)) from None
 
 
 def _entry(member: tarfile.TarInfo, what: str) -> Entry:
@@ -263,13 +285,32 @@ def _entry(member: tarfile.TarInfo, what: str) -> Entry:
         else:
             raise Corrupt(f"{what} has a member of unknown type {member.type!r}: {member.name!r:.200}")
     link = clean(member.linkname, what) if kind == "hardlink" else member.linkname if kind == "symlink" else ""
+    if kind == "symlink" and (not link or "\0" in link or len(link) >= MAX_PATH):
+        raise Unsafe(f"{what} has a link that no file system takes: {member.name!r:.200} to {link!r:.80}")
     xattrs = {
         key[len(_XATTR) :]: value.encode("utf-8", "surrogateescape")
         for key, value in member.pax_headers.items()
         if key.startswith(_XATTR)
     }
+    if any(not name or "\0" in name for name in xattrs):
+        raise Unsafe(f"{what} has an attribute that no file system takes: {member.name!r:.200}")
+    _check_numbers(member, kind, what)
     size = member.size if kind == "file" else 0
     return Entry(
         clean(member.name, what), kind, member.mode & 0o7777, member.uid, member.gid, int(member.mtime), size,
         link, member.devmajor, member.devminor, xattrs,
     )  # fmt: skip
+
+
+def _check_numbers(member: tarfile.TarInfo, kind: Kind, what: str) -> None:
+    """Refuse what the kernel would refuse, or take for something else (an owner of -1 leaves it as it is)."""
+    device = kind in ("char", "block")
+    for name, value, low, high in (
+        ("owner", member.uid, 0, 2**32 - 2),
+        ("group", member.gid, 0, 2**32 - 2),
+        ("time", int(member.mtime), -(2**60), 2**60),
+        ("device number", member.devmajor if device else 0, 0, 2**12 - 1),
+        ("device number", member.devminor if device else 0, 0, 2**20 - 1),
+    ):
+        if not low <= value <= high:
+            raise Unsafe(f"{what} has a member with an impossible {name}: {member.name!r:.200}", why=str(value)[:40])
