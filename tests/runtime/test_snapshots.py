@@ -475,3 +475,13 @@ def test_the_overlay_predicates(tmp_path: Path) -> None:
     assert not overlay.is_opaque(str(tmp_path))
     overlay.set_opaque(str(tmp_path))
     assert overlay.is_opaque(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["file", "dir", "symlink"])
+def test_an_owner_of_minus_one_does_not_leave_a_file_to_root(
+    snapshots: Snapshots, pack: Pack, kind: layers.Kind
+) -> None:
+    link = "x" if kind == "symlink" else ""
+    for uid, gid in ((2**32 - 1, 0), (0, 2**32 - 1)):
+        with pytest.raises(Corrupt, match="no owner"):
+            snapshots.lowers([pack(Entry("a", kind, 0o4755, uid, gid, link=link))])

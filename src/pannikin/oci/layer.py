@@ -303,11 +303,11 @@ def _entry(member: tarfile.TarInfo, what: str) -> Entry:
 
 
 def _check_numbers(member: tarfile.TarInfo, kind: Kind, what: str) -> None:
-    """Refuse what the kernel would refuse, or take for something else (an owner of -1 leaves it as it is)."""
+    """Refuse numbers that fit into no field of the kernel's."""
     device = kind in ("char", "block")
     for name, value, low, high in (
-        ("owner", member.uid, 0, 2**32 - 2),
-        ("group", member.gid, 0, 2**32 - 2),
+        ("owner", member.uid, 0, 2**32 - 1),
+        ("group", member.gid, 0, 2**32 - 1),
         ("time", int(member.mtime), -(2**60), 2**60),
         ("device number", member.devmajor if device else 0, 0, 2**12 - 1),
         ("device number", member.devminor if device else 0, 0, 2**20 - 1),

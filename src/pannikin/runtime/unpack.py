@@ -23,6 +23,8 @@ from pannikin.runtime.view import View, read_xattrs
 
 _CHUNK = 1 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOBODY = 2**32 - 1
+"""-1 as an owner means "no change" to chown(2)."""
 _DEVICES = {"char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
 
@@ -287,6 +289,8 @@ class Unpacker:
             os.chmod(at, entry.mode)
 
     def _chown(self, at: str | int, entry: Entry) -> None:
+        if _NOBODY in (entry.uid, entry.gid):
+            raise Corrupt(f"{entry.path!r} has no owner", why=f"{_NOBODY} would leave it to whoever unpacks it")
         if self._one_owner:
             return
         if isinstance(at, int):
