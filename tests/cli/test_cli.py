@@ -13,6 +13,9 @@ import pytest
 
 from pannikin import __all__ as public
 from pannikin.cli.verbs import VERBS
+from pannikin.oci.model import CONFIG, MANIFEST
+from pannikin.store import Store
+from tests.images import file, image
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -208,3 +211,19 @@ def test_the_start_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     for heavy in ("click", "rich", "msgspec", "solv", "urllib3", "zstandard", "asyncio"):
         assert f"'{heavy}'" not in done.stdout
+
+
+def test_what_an_image_says_does_not_reach_the_terminal_as_commands(root: str) -> None:
+    store = Store(Path(root))
+    made = image(store, [file("a", b"x")])
+    config = made.config
+    config.created, config.author = "2024-01-01", "\x9b31m"
+    config.history[0].created_by = "\x1b]0;title\x07 \x9b2J"
+    manifest = made.manifest
+    manifest.config = store.put_bytes(config.encode(), CONFIG)
+    store.tag("docker.io/library/odd:1", store.put_bytes(manifest.encode(), MANIFEST))
+    for verb in (["images"], ["history", "odd:1"], ["history", "--json", "odd:1"], ["inspect", "odd:1"]):
+        done = pannikin("--root", root, *verb)
+        assert done.returncode == 0 and done.stdout.strip()
+        assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 for c in done.stdout)
+    assert json.loads(pannikin("--root", root, "inspect", "odd:1").stdout)[0]["config"]["author"] == "\x9b31m"

@@ -81,3 +81,12 @@ def test_owners(text: str, expected: tuple[int, int]) -> None:
 
 def test_owners_that_are_numbers_need_no_files() -> None:
     assert owner("55:66", EMPTY) == (55, 66)
+
+
+@pytest.mark.parametrize("user", ["²", "0:²", "٣", "9" * 5000, "0:" + "9" * 5000])
+def test_digits_that_make_no_number_are_refused(user: str) -> None:
+    with pytest.raises((NotFound, UsageError)):
+        resolve(user, DEBIAN)
+    odd = Image(passwd="odd:x:²:²:::\n", group="odd:x:²:odd\n")
+    with pytest.raises((NotFound, UsageError)):
+        resolve("odd", odd)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import msgspec
 
 from pannikin.build.results import ImageResult, Layers
+from pannikin.errors import UsageError
+from pannikin.oci import digest as digests
 from pannikin.oci.digest import Digest
 from pannikin.oci.image import Image, Layer
 from pannikin.oci.model import Descriptor
@@ -39,10 +41,9 @@ class StoreCache:
         """The result, if all of its blobs are in the store; they are then safe while the lease lives."""
         path = self._store.cache / key
         try:
-            record = self._decoder.decode(path.read_bytes())
-        except (FileNotFoundError, msgspec.MsgspecError):
+            result = _result(self._decoder.decode(path.read_bytes()))
+        except (FileNotFoundError, msgspec.MsgspecError, UsageError):
             return None
-        result = _result(record)
         if not all(self._store.has(d) for d in self._all(result)):
             return None
         return result
@@ -64,13 +65,13 @@ class StoreCache:
     def roots(self) -> Iterator[Descriptor]:
         """What a garbage collection must keep for the cache's sake."""
         for path in self._store.cache.iterdir():
-            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError, IsADirectoryError):
+            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError, IsADirectoryError, UsageError):
                 yield from _result(self._decoder.decode(path.read_bytes())).descriptors()
 
     def diff_ids(self) -> Iterator[Digest]:
         """The layers of every cached step."""
         for path in self._store.cache.iterdir():
-            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError, IsADirectoryError):
+            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError, IsADirectoryError, UsageError):
                 result = _result(self._decoder.decode(path.read_bytes()))
                 if isinstance(result, Layers):
                     yield from (layer.diff_id for layer in result.layers)
@@ -98,10 +99,11 @@ def _pack(diff_id: str, descriptor: Descriptor) -> _Layer:
 
 
 def _result(record: _Record) -> Layers | ImageResult:
+    """Raises `UsageError` where the record is damaged."""
     if record.image is not None:
         return ImageResult(_descriptor(record.image))
-    return Layers(tuple(Layer(Digest(one.diff_id), _descriptor(one)) for one in record.layers or ()))
+    return Layers(tuple(Layer(digests.parse(one.diff_id), _descriptor(one)) for one in record.layers or ()))
 
 
 def _descriptor(one: _Layer) -> Descriptor:
-    return Descriptor(media_type=one.media_type, digest=Digest(one.digest), size=one.size)
+    return Descriptor(media_type=one.media_type, digest=digests.parse(one.digest), size=one.size)

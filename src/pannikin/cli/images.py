@@ -71,9 +71,10 @@ def _row(name: str, image: Image) -> dict[str, Any]:
 def _age(created: str) -> str:
     try:
         then = datetime.fromisoformat(created.replace("Z", "+00:00"))
-    except ValueError:
+        then = then if then.tzinfo else then.replace(tzinfo=UTC)
+        seconds = (datetime.now(UTC) - then).total_seconds()
+    except (ValueError, OverflowError):
         return ""
-    seconds = (datetime.now(UTC) - then).total_seconds()
     for unit, length in (
         ("year", 31_557_600),
         ("month", 2_629_800),

@@ -51,16 +51,24 @@ def size(count: float) -> str:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Columns on stdout, aligned; `right` are the numbers of those set to the right."""
-    cells = [list(headers), *[list(row) for row in rows]]
+    cells = [list(headers), *[[harmless(cell) for cell in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
     for row in cells:
         aligned = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
         print("   ".join(aligned).rstrip())
 
 
+def harmless(text: str) -> str:
+    """Text of unknown origin without what a terminal would obey: control characters, shown as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def dump(value: Any) -> None:
     """JSON on stdout, for people and programs."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print("".join(char if char == "\n" or char.isprintable() else json.dumps(char)[1:-1] for char in text))
 
 
 @contextmanager

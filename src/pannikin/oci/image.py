@@ -123,16 +123,20 @@ class Image:
         for descriptor in self.index.manifests:
             yield Image(descriptor, self.blobs)
 
-    def select(self, platform: Platform) -> Image:
+    def select(self, platform: Platform, seen: set[str] | None = None) -> Image:
         """The image that a machine of this platform runs: itself, or an index's best match. Raises `NotFound`."""
         if not self.is_index:
             return self
+        seen = set() if seen is None else seen  # indexes, each looked at once however often it is named
         found: list[Image] = []
         for child in self.children():
             spec = child.descriptor.platform
             if child.is_index:
+                if child.digest in seen:
+                    continue
+                seen.add(child.digest)
                 try:
-                    found.append(child.select(platform))
+                    found.append(child.select(platform, seen))
                 except NotFound:
                     continue
             elif spec is None or platform.runs(spec.platform):

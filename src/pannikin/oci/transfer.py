@@ -39,16 +39,23 @@ def _present(image: Image) -> list[tuple[str, int]]:
     return [(descriptor.digest, descriptor.size) for descriptor in _walk(image)]
 
 
-def _walk(image: Image, depth: int = 0) -> list[Descriptor]:
-    """As `Image.walk`, without the images of an index that the medium does not hold."""
+def _walk(image: Image, depth: int = 0, seen: set[str] | None = None) -> list[Descriptor]:
+    """As `Image.walk`, without the images of an index that the medium does not hold; an index named again is left out.
+
+    A few indexes that each name the next one many times would otherwise make a walk without end.
+    """
+    seen = set() if seen is None else seen
     if depth > MAX_DEPTH:
         raise Corrupt(f"indexes are nested more than {MAX_DEPTH} deep", where=str(image.digest))
     if image.descriptor.media_type not in INDEXES:
         return list(image.walk())
     found: list[Descriptor] = []
     for child in image.children():
+        if child.digest in seen:
+            continue
+        seen.add(child.digest)
         try:
-            found += _walk(child, depth + 1)
+            found += _walk(child, depth + 1, seen)
         except NotFound:
             continue
     return [*found, image.descriptor]

@@ -15,11 +15,14 @@ from pannikin.oci.layer import OPAQUE, WHITEOUT, read
 from pannikin.oci.model import MANIFESTS
 
 
-def problems(image: Image) -> list[str]:
-    """What is wrong with an image or index, a line each; empty where all is well."""
+def problems(image: Image, seen: set[str] | None = None) -> list[str]:
+    """What is wrong with an image or index, a line each; empty where all is well. `seen` are not looked at again."""
+    seen = set() if seen is None else seen
+    seen.add(image.digest)
     try:
         if image.is_index:
-            return [f"{child.digest}: {line}" for child in image.children() for line in problems(child)]
+            children = (child for child in image.children() if child.digest not in seen)
+            return [f"{child.digest}: {line}" for child in children for line in problems(child, seen)]
         return list(_manifest(image))
     except PannikinError as error:
         return [str(error)]

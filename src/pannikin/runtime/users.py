@@ -45,7 +45,7 @@ def resolve(user: str, files: Files) -> Identity:
         return Identity(uid, _group(group, files), (), home)
     extra = tuple(
         int(fields[2]) for fields in _lines(files, "/etc/group", 4)
-        if known and known in fields[3].split(",") and fields[2].isdigit() and int(fields[2]) != gid
+        if known and known in fields[3].split(",") and _decimal(fields[2]) and int(fields[2]) != gid
     )  # fmt: skip
     return Identity(uid, gid, extra, home)
 
@@ -53,9 +53,9 @@ def resolve(user: str, files: Files) -> Identity:
 def owner(text: str, files: Files) -> tuple[int, int]:
     """The uid and gid of COPY --chown: as `resolve`, but a lone number is the group's number too (as docker has it)."""
     name, colon, group = text.partition(":")
-    if name.isdigit() and not colon:
+    if _decimal(name) and not colon:
         return _number(name, text), _number(name, text)
-    if name.isdigit() and group.isdigit():
+    if _decimal(name) and _decimal(group):
         return _number(name, text), _number(group, text)  # needs no file of the image
     identity = resolve(text, files)
     return identity.uid, identity.gid
@@ -64,11 +64,11 @@ def owner(text: str, files: Files) -> tuple[int, int]:
 def _account(name: str, accounts: list[list[str]]) -> tuple[int, int, str, str]:
     """uid, gid, home and login name ("" where passwd does not have it)."""
     for fields in accounts:
-        if fields[0] == name and fields[2].isdigit() and fields[3].isdigit():
+        if fields[0] == name and _decimal(fields[2]) and _decimal(fields[3]):
             return int(fields[2]), int(fields[3]), fields[5] or "/", fields[0]
-    if name.isdigit():
+    if _decimal(name):
         for fields in accounts:
-            if fields[2] == name and fields[3].isdigit():
+            if fields[2] == name and _decimal(fields[3]):
                 return int(name), int(fields[3]), fields[5] or "/", fields[0]
         uid = _number(name, name)
         return uid, 0, "/root" if uid == 0 else "/", ""
@@ -80,17 +80,22 @@ def _account(name: str, accounts: list[list[str]]) -> tuple[int, int, str, str]:
 def _group(name: str, files: Files) -> int:
     groups = list(_lines(files, "/etc/group", 4))
     for fields in groups:
-        if fields[0] == name and fields[2].isdigit():
+        if fields[0] == name and _decimal(fields[2]):
             return int(fields[2])
-    if name.isdigit():
+    if _decimal(name):
         return _number(name, name)
     if name == "root":
         return 0
     raise _unknown("group", name, [fields[0] for fields in groups], "/etc/group")
 
 
+def _decimal(text: str) -> bool:
+    """Whether this is a number as passwd(5) has it: `str.isdigit` also takes ² and other scripts' digits."""
+    return text.isascii() and text.isdigit()
+
+
 def _number(digits: str, text: str) -> int:
-    if int(digits) > _LARGEST:
+    if len(digits) > 20 or int(digits) > _LARGEST:
         raise UsageError(f"not a user or group number: {text!r:.60}", why=f"the largest is {_LARGEST}")
     return int(digits)
 

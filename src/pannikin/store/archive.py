@@ -9,6 +9,7 @@ import io
 import json
 import os
 import posixpath
+import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,10 @@ from pannikin.errors import Corrupt, NotFound
 from pannikin.oci import digest as digests
 from pannikin.oci.compress import Compressor, Decompressed
 from pannikin.oci.digest import Digest
+from pannikin.oci.headers import Header
 from pannikin.oci.image import Image
 from pannikin.oci.layer import Entry, header
-from pannikin.oci.model import CONFIG, INDEX, MANIFEST, REF_NAME, Config, Descriptor, Index, Manifest
+from pannikin.oci.model import CONFIG, INDEX, MANIFEST, MAX_DOCUMENT, REF_NAME, Config, Descriptor, Index, Manifest
 from pannikin.oci.reference import Reference
 from pannikin.store.layout import CONTAINERD_NAME, Store, Upload
 
@@ -37,7 +39,7 @@ class LayoutDirectory:
             (root / "oci-layout").write_bytes(_LAYOUT)
         path = root / "index.json"
         self._index = (
-            Index.decode(path.read_bytes(), str(path)) if path.exists() else Index(media_type=INDEX, manifests=[])
+            Index.decode(_document(path), str(path)) if path.exists() else Index(media_type=INDEX, manifests=[])
         )
 
     def _path(self, digest: str) -> Path:
@@ -49,7 +51,7 @@ class LayoutDirectory:
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         try:
-            return open(self._path(descriptor.digest), "rb")
+            return _regular(self._path(descriptor.digest))
         except FileNotFoundError:
             raise NotFound(f"blob {descriptor.digest} is not in {self.root}") from None
 
@@ -165,7 +167,7 @@ def _images(source: Path | BinaryIO, store: Store) -> Iterator[tuple[str | None,
     if isinstance(source, Path) and source.is_dir():
         if not (source / "index.json").exists():
             raise Corrupt(f"{source} is no image layout", why="it has no index.json")
-        yield from _layout_images(Index.decode((source / "index.json").read_bytes()), LayoutDirectory(source))
+        yield from _layout_images(Index.decode(_document(source / "index.json")), LayoutDirectory(source))
         return
     with _Archive(source, store) as archive:
         if archive.holds("index.json"):
@@ -199,9 +201,9 @@ class _Archive:
         self._extra: dict[str, bytes] = {}
         self._stream = _seekable(source, store)
         try:
-            self._tar = tarfile.open(fileobj=self._stream, mode="r:")  # noqa: SIM115 - closed by __exit__
+            self._tar = tarfile.open(fileobj=self._stream, mode="r:", tarinfo=Header)  # noqa: SIM115 - closed by __exit__
             self._members = {posixpath.normpath(m.name): m for m in self._tar}
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError) as error:
             raise Corrupt(f"{_named(source)} is no whole tar archive", why=str(error)) from None
 
     def __enter__(self) -> _Archive:
@@ -243,9 +245,11 @@ class _Archive:
 
     def _docker(self) -> list[dict[str, Any]]:
         try:
-            entries = json.loads(self.bytes("manifest.json"))
-            return [dict(entry) for entry in entries]
-        except (ValueError, TypeError) as error:
+            entries = [dict(entry) for entry in json.loads(self.bytes("manifest.json"))]
+            if not all(isinstance(tag, str) for entry in entries for tag in entry.get("RepoTags") or ()):
+                raise TypeError("a tag is no text")
+            return entries
+        except (ValueError, TypeError, RecursionError) as error:
             raise Corrupt("the docker archive's manifest.json is not valid", why=str(error)) from None
 
     def docker_names(self) -> dict[str, list[str]]:
@@ -287,6 +291,20 @@ class _Archive:
         return Descriptor(
             media_type="application/vnd.oci.image.layer.v1.tar+gzip", digest=packer.packed, size=packer.written
         )
+
+
+def _regular(path: Path) -> BinaryIO:
+    """A layout's file; not a pipe, which would be waited for, nor a device, which has no end. Raises `Corrupt`."""
+    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115 - the caller closes
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise Corrupt(f"{path} is no regular file")
+    return stream
+
+
+def _document(path: Path) -> bytes:
+    with _regular(path) as stream:
+        return stream.read(MAX_DOCUMENT + 1)
 
 
 def _named(source: Path | BinaryIO) -> str:

@@ -150,12 +150,14 @@ def check(store: Store, report: Callable[[int, int], None] = lambda done, total:
     return problems
 
 
-def _missing(store: Store, image: Image) -> Iterator[str]:
+def _missing(store: Store, image: Image, seen: set[str] | None = None) -> Iterator[str]:
+    seen = set() if seen is None else seen
+    seen.add(image.digest)
     try:
         if image.is_index:
             for child in image.children():
-                if store.path(child.digest).exists():
-                    yield from _missing(store, child)
+                if child.digest not in seen and store.path(child.digest).exists():
+                    yield from _missing(store, child, seen)
             return
         for layer in image.layers:
             path = store.path(layer.descriptor.digest)

@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pannikin.errors import Corrupt, NotFound, UsageError
+from pannikin.errors import Corrupt, NotFound, Unavailable, UsageError
 from pannikin.oci import digest as digests
 from pannikin.oci.digest import Digest
 from pannikin.oci.image import Image
-from pannikin.oci.model import INDEX, REF_NAME, Descriptor, Index
+from pannikin.oci.model import INDEX, MAX_DOCUMENT, REF_NAME, Descriptor, Index
 from pannikin.oci.platform import Platform
 from pannikin.oci.reference import Reference
 from pannikin.store.files import disk, locked, sync_directory, write_atomic
@@ -186,7 +186,7 @@ class Store:
         return dict(sorted(named.items()))
 
     def tag(self, name: str, descriptor: Descriptor) -> None:
-        """Let a name point to an image; what it pointed to before loses it."""
+        """Let a name point to an image; what it pointed to before loses it. Raises `Unavailable` where no more fit."""
         with locked(self.locks / "index"):
             index = self.index()
             index.manifests = [d for d in index.manifests if d.annotations.get(REF_NAME) != name]
@@ -194,7 +194,13 @@ class Store:
             target.platform, target.artifact_type = descriptor.platform, descriptor.artifact_type
             target.annotations = {**descriptor.annotations, REF_NAME: name, CONTAINERD_NAME: name}
             index.manifests.append(target)
-            write_atomic(self.root / "index.json", index.encode(), self.temporary)
+            encoded = index.encode()
+            if len(encoded) > MAX_DOCUMENT:  # nothing would read it again
+                why = f"{len(encoded)} bytes with {len(target.encode())} for {name:.80}; the limit is {MAX_DOCUMENT}"
+                raise Unavailable(
+                    "the store's index.json has no room for one more name", why=why, hint="`pannikin rmi`"
+                )
+            write_atomic(self.root / "index.json", encoded, self.temporary)
 
     def untag(self, name: str) -> Descriptor:
         """Remove a name; the image stays until `prune`. Raises `NotFound`."""
