@@ -5,16 +5,18 @@
 A mirror with just what is needed is copied from this host's own apt sources into the work directory first (once)
 and served on the loopback interface, so that no network is in the timed part. Needs root, mmdebstrap, a chroot.
 `cold`: nothing is cached. `warm`: pannikin's download cache, and for mmdebstrap the .debs put into its archive
-directory. `second`: a base with other packages added, over the first one's layer (overlayfs), against mmdebstrap
-making the whole again.
+directory. `second`: a base with other packages added, in a store that has the first one, against mmdebstrap making
+the whole again. Ours ends with a packed layer in a store, mmdebstrap's with a directory.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import functools
 import http.server
 import os
+import pickle
 import platform
 import shutil
 import statistics
@@ -22,13 +24,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pannikin.packages.deb import Archive, Source, from_host, install
-from pannikin.packages.deb.full import Run
+from pannikin.bases import Recipe
+from pannikin.packages.deb import Archive, Source, from_host, portable
+from pannikin.toolchain import BaseRequest, Toolchain
 
 MORE = ("ca-certificates", "curl", "python3-minimal")
 DROP = ("docs", "man", "locales")
@@ -92,26 +95,22 @@ def serve(root: Path) -> Iterator[str]:
     server.shutdown()
 
 
-def chroot(root: Path) -> Run:
-    def run(args: Sequence[str], env: Mapping[str, str]) -> None:
-        null = root / "dev/null"
-        if not null.exists():
-            os.mknod(null, 0o20666, os.makedev(1, 3))
-        command = ["unshare", "-m", "-p", "-f", f"--mount-proc={root}/proc", "chroot", str(root), *args]
-        subprocess.run(command, env=dict(env), check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)  # fmt: skip
-        null.unlink()
+def ours(sources: list[Source], store: Path, names: Sequence[str] = ()) -> None:
+    """`pannikin base` as a process of its own: resolved, fetched, unpacked, configured, packed, stored, tagged.
 
-    return run
+    The command takes one --mirror or the host's sources; here are several, so the same call is made by `child`.
+    """
+    request = base64.b64encode(pickle.dumps((sources, str(store), tuple(names)))).decode()
+    subprocess.run([sys.executable, __file__, "--child", request], check=True, stdin=subprocess.DEVNULL)
 
 
-def ours(sources: list[Source], cache: Path, root: Path, names: Sequence[str] = ()) -> None:
-    """One base, as the API makes it: the minimal system, or `names` on top of one that is in `root`."""
-    archive = Archive(sources, cache, ARCHITECTURE)
-    pins = archive.resolve(archive.minimal())
-    if names:
-        pins = archive.resolve(names, installed=pins)
-    install(root, archive.fetch(pins), chroot(root), architecture=ARCHITECTURE, drop=DROP)
+def child(request: str) -> None:
+    """One base in this process, from the arguments that `ours` packed."""
+    sources, store, names = pickle.loads(base64.b64decode(request))
+    recipe = Recipe(mode="full", names=names, drop=DROP, sources=tuple(one.stanza() for one in portable(sources)))
+    tools = Toolchain(Path(store))
+    tools.enter()
+    tools.base(BaseRequest(recipe, sources, tags=("base",)))
 
 
 def theirs(sources: list[Source], root: Path, names: Sequence[str] = (), archives: Path | None = None) -> None:
@@ -131,26 +130,14 @@ def theirs(sources: list[Source], root: Path, names: Sequence[str] = (), archive
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def fill(sources: list[Source], cache: Path, archives: Path) -> None:
-    """Warm both caches: ours, and a directory of .debs by apt's names."""
-    archive = Archive(sources, cache, ARCHITECTURE)
+def fill(sources: list[Source], store: Path, archives: Path) -> None:
+    """Warm both caches: that of a store, and a directory of .debs by apt's names."""
+    archive = Archive(sources, store / "packages", ARCHITECTURE)
     pins = archive.resolve([*archive.minimal(), *MORE])
     archives.mkdir(exist_ok=True)
     for pin, path in archive.fetch(pins).items():
         name = f"{pin.name}_{pin.version.replace(':', '%3a')}_{pin.architecture}.deb"
         shutil.copyfile(path, archives / name)
-
-
-@contextmanager
-def overlay(lower: Path, work: Path) -> Iterator[Path]:
-    for name in ("upper", "working", "merged"):
-        (work / name).mkdir(parents=True)
-    options = f"lowerdir={lower},upperdir={work}/upper,workdir={work}/working"
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(work / "merged")], check=True)
-    try:
-        yield work / "merged"
-    finally:
-        subprocess.run(["umount", str(work / "merged")], check=True)
 
 
 def timed(call: Callable[[], None]) -> float:
@@ -161,11 +148,12 @@ def timed(call: Callable[[], None]) -> float:
 
 
 def measure(sources: list[Source], work: Path, runs: int) -> dict[str, list[float]]:
-    cache, archives, lower = work / "cache", work / "archives", work / "lower"
-    shutil.rmtree(lower, ignore_errors=True)
-    lower.mkdir()
-    fill(sources, cache, archives)
-    ours(sources, cache, lower)
+    warm, based, archives = work / "warm", work / "based", work / "archives"
+    for store in (warm, based):
+        shutil.rmtree(store, ignore_errors=True)
+    fill(sources, warm, archives)
+    shutil.copytree(warm, based)
+    ours(sources, based)
     times: dict[str, list[float]] = {}
     place = work / "run"
 
@@ -174,16 +162,17 @@ def measure(sources: list[Source], work: Path, runs: int) -> dict[str, list[floa
 
     for number in range(runs):
         shutil.rmtree(place, ignore_errors=True)
-        for name in ("a", "b"):
-            (place / name).mkdir(parents=True)
-        note("cold pannikin", lambda: ours(sources, place / "fresh", place / "a"))
+        place.mkdir()
+        for store in (warm, based):
+            # An unpacked layer has devices and owners, which copytree would lose.
+            subprocess.run(["cp", "-a", str(store), str(place / store.name)], check=True)
+        note("cold pannikin", lambda: ours(sources, place / "fresh"))
         note("cold mmdebstrap", lambda: theirs(sources, place / "c"))
-        note("warm pannikin", lambda: ours(sources, cache, place / "b"))
+        note("warm pannikin", lambda: ours(sources, place / "warm"))
         note("warm mmdebstrap", lambda: theirs(sources, place / "d", (), archives))
-        with overlay(lower, place / "overlay") as merged:
-            note("second pannikin", functools.partial(ours, sources, cache, merged, MORE))
+        note("second pannikin", lambda: ours(sources, place / "based", MORE))
         note("second mmdebstrap", lambda: theirs(sources, place / "e", MORE, archives))
-        print(f"run {number + 1}: " + ", ".join(f"{name} {found[-1]:.2f}" for name, found in times.items()))
+        print(f"run {number + 1}: " + ", ".join(f"{name} {found[-1]:.2f}" for name, found in times.items()), flush=True)
         shutil.rmtree(place)
     return times
 
@@ -192,7 +181,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("build/bench-base"))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.child:
+        child(options.child)
+        return 0
     if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
         print("needs root and mmdebstrap (apt-get install mmdebstrap)", file=sys.stderr)
         return 1
