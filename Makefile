@@ -27,8 +27,10 @@ format: setup ## Put the sources into the house's style
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: setup ## Against buildah and BuildKit, the same Dockerfiles in the same run
+bench: setup ## Against buildah and BuildKit, mmdebstrap; and the sizes of bases
 	$(PY) benchmarks/build.py
+	$(PY) benchmarks/base.py
+	$(PY) benchmarks/sizes.py
 
 setup:
 	@scripts/setup dev

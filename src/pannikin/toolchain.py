@@ -19,9 +19,10 @@ import msgspec
 
 from pannikin import graph
 from pannikin.build.cache import StoreCache
-from pannikin.build.solver import Op, Solver
+from pannikin.build.solver import Op, Result, Solver
 from pannikin.errors import NotFound, UsageError
 from pannikin.oci.image import Image
+from pannikin.oci.model import DEFAULT_PATH
 from pannikin.oci.platform import Platform
 from pannikin.oci.reference import Reference
 from pannikin.store import Store
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from pannikin.dockerfile import Drawn, Resolved
     from pannikin.packages.deb import Archive, Source
     from pannikin.runtime.snapshots import Snapshots
-
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def default_root() -> Path:
@@ -192,7 +190,7 @@ class _Lazy:
     def content(self, node: graph.Node, position: int, result: Any) -> str:
         return self._op.content(node, position, result)
 
-    def run(self, node: graph.Node, inputs: Sequence[Any]) -> Any:
+    def run(self, node: graph.Node, inputs: Sequence[Any]) -> Result:
         return self._op.run(node, inputs)
 
 

@@ -15,7 +15,6 @@ from pannikin.errors import UsageError
 from pannikin.oci import model
 from pannikin.oci.platform import Platform
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DROPS: dict[str, tuple[str, ...]] = {
     "full": (),
     "distroless": ("docs", "man", "locales", "caches", "gconv", "zoneinfo-variants"),
@@ -121,7 +120,7 @@ def _made(layer: graph.Packages, what: str) -> graph.Made:
 
 def _config(recipe: Recipe, target: Platform, top: graph.Packages) -> str:
     distroless = recipe.mode == "distroless"
-    env = {"PATH": PATH}
+    env = {"PATH": model.DEFAULT_PATH}
     if distroless and any(package.name == "ca-certificates" for package in top.packages):
         # No directory of hashed certificates: OpenSSL is told of the bundle.
         env["SSL_CERT_FILE"] = BUNDLE

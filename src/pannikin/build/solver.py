@@ -43,14 +43,14 @@ class Op(Protocol):
     def content(self, node: Any, position: int, result: Any) -> str:
         """The content of input number `position` as far as this node depends on it."""
 
-    def run(self, node: Any, inputs: Sequence[Any]) -> Any:
+    def run(self, node: Any, inputs: Sequence[Any]) -> Result:
         """Do it."""
 
 
 class Cache(Protocol):
     """Results by key, shared by all processes of a store."""
 
-    def get(self, key: str) -> Any | None:
+    def get(self, key: str) -> Result | None:
         """A result whose blobs are all there, or None."""
 
     def put(self, key: str, result: Any) -> None: ...

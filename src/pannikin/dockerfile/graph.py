@@ -13,13 +13,13 @@ from msgspec import Struct, field
 from pannikin.dockerfile import configure, files
 from pannikin.dockerfile.passage import suggestion
 from pannikin.dockerfile.stages import PROXIES, Stage, Stages, split
-from pannikin.dockerfile.state import DEFAULT_PATH, LAYERED, Found, State, Surroundings, own
+from pannikin.dockerfile.state import LAYERED, Found, State, Surroundings, own
 from pannikin.dockerfile.syntax import Flag, Instruction, parse, parse_trigger
 from pannikin.errors import PannikinError, Span, SyntaxProblem, UsageError
 from pannikin.graph import Config as ConfigNode
 from pannikin.graph import Image, Node, Scratch
 from pannikin.oci.digest import Digest
-from pannikin.oci.model import Config, RootFS
+from pannikin.oci.model import DEFAULT_PATH, Config, RootFS
 from pannikin.oci.platform import Platform
 from pannikin.oci.reference import Reference
 

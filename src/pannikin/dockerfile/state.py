@@ -17,7 +17,6 @@ from pannikin.oci.model import Config, RunConfig
 
 COMMENT = "pannikin"
 """What the history says of who made a line."""
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
 
 LAYERED = frozenset({"RUN", "COPY", "ADD", "WORKDIR"})

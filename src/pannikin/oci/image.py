@@ -13,6 +13,9 @@ from pannikin.oci.digest import Digest
 from pannikin.oci.model import INDEXES, MANIFESTS, MAX_DOCUMENT, Config, Descriptor, Index, Manifest
 from pannikin.oci.platform import Platform
 
+MAX_DEPTH = 8
+"""Indexes within indexes; no real image is near."""
+
 
 class Blobs(Protocol):
     """All that a medium must implement for images to be read from it."""
@@ -148,10 +151,28 @@ class Image:
         return (exact or found)[0]
 
     def walk(self) -> Iterator[Descriptor]:
-        """Every descriptor below this image, its own last: the order in which they may safely be written."""
+        """Every descriptor below this image, its own last: the order in which they may safely be written.
+
+        An image of an index that the medium does not hold (a platform that was never pulled) is left out, and an
+        index named again is not walked again: a few that name each other many times would make a walk without end.
+        Raises `Corrupt` where indexes are nested too deep.
+        """
+        yield from self._walk(0, set())
+
+    def _walk(self, depth: int, seen: set[str]) -> Iterator[Descriptor]:
+        if depth > MAX_DEPTH:
+            raise Corrupt(f"indexes are nested more than {MAX_DEPTH} deep", where=str(self.digest))
         if self.is_index:
             for child in self.children():
-                yield from child.walk()
+                if child.digest in seen:
+                    continue
+                seen.add(child.digest)
+                try:
+                    # As a whole, so that an image of which a part is missing is left out as a whole.
+                    below = list(child._walk(depth + 1, seen))
+                except NotFound:
+                    continue
+                yield from below
         elif self.descriptor.media_type in MANIFESTS:
             yield from self.manifest.layers
             yield self.manifest.config

@@ -35,6 +35,9 @@ REF_NAME = "org.opencontainers.image.ref.name"
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""PATH where an image sets none: docker's own default."""
+
 MAX_DOCUMENT = 4 << 20
 """Bytes: no manifest, index or config larger than this is read (distribution's own limit)."""
 

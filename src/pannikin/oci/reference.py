@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pannikin.errors import UsageError
 from pannikin.oci import digest as digests
@@ -72,10 +72,6 @@ class Reference:
         if self.registry == "docker.io":
             text = text.removeprefix("docker.io/").removeprefix("library/")
         return text
-
-    def with_tag(self, tag: str) -> Reference:
-        """The same repository under another tag."""
-        return replace(self, tag=tag, digest=None)
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""

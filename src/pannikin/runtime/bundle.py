@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from pannikin.oci.model import DEFAULT_PATH
 
 CAPABILITIES = (
     "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
@@ -128,7 +128,7 @@ def runtime_config(command: Command, root: Path, mounts: list[Mount]) -> dict[st
 def _process(command: Command) -> dict[str, Any]:
     held = [name for name in command.capabilities if _has(name)]
     effective = held if command.uid == 0 else []
-    env = {"PATH": PATH} | dict(command.env)
+    env = {"PATH": DEFAULT_PATH} | dict(command.env)
     return {
         "terminal": command.terminal,
         "user": {

@@ -10,12 +10,12 @@ from pannikin.build.results import Layers
 from pannikin.errors import CommandFailed
 from pannikin.oci.image import Layer
 from pannikin.oci.layer import LayerWriter
+from pannikin.oci.model import DEFAULT_PATH
 from pannikin.runtime import sandbox, users
 from pannikin.runtime.snapshots import Snapshots, Writable
 from pannikin.store import Store
 
 _LAST_LINES = 20
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class RunOp:
@@ -40,7 +40,7 @@ class RunOp:
     def run(self, node: graph.Run, inputs: Sequence[Layers]) -> Layers:
         base = inputs[0]
         identity = users.resolve(node.user, self._snapshots.view(base.layers))
-        env = {"PATH": _PATH, "HOME": identity.home, **dict(node.env)}
+        env = {"PATH": DEFAULT_PATH, "HOME": identity.home, **dict(node.env)}
         # Compilers, archivers and Python's bytecode write this instead of the clock's time.
         env.setdefault("SOURCE_DATE_EPOCH", str(node.epoch))
         env, mounts = sandbox.host_access(env)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pannikin import progress
 from pannikin.errors import CommandFailed
+from pannikin.oci.model import DEFAULT_PATH
 from pannikin.packages.deb import database, filters
 from pannikin.packages.deb.debfile import Deb
 from pannikin.packages.deb.pins import Pinned
@@ -29,7 +30,6 @@ from pannikin.packages.deb.unpack import Root, Unpacked, merge_usr, plain_umask,
 Run = Callable[[Sequence[str], Mapping[str, str]], None]
 """Runs a command (argument vector, environment) in the root; raises `CommandFailed` where it fails."""
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GUARD = "run/pannikin-guard"
 """Where the scripts of one configuration lie, relative to the root. Gone after it."""
 DROPPED_CONFIG = "etc/dpkg/dpkg.cfg.d/pannikin"
@@ -94,7 +94,7 @@ def _configure_drop(root: Path, drop: Sequence[str]) -> None:
 def environment(epoch: int) -> dict[str, str]:
     """What maintainer scripts see: no questions, no locale of the host's, one clock."""
     return {
-        "PATH": f"/{GUARD}:{PATH}", "HOME": "/root", "LC_ALL": "C", "LANGUAGE": "", "TZ": "UTC",
+        "PATH": f"/{GUARD}:{DEFAULT_PATH}", "HOME": "/root", "LC_ALL": "C", "LANGUAGE": "", "TZ": "UTC",
         "DEBIAN_FRONTEND": "noninteractive", "DEBCONF_NONINTERACTIVE_SEEN": "true", "DEBCONF_NOWARNINGS": "yes",
         "SOURCE_DATE_EPOCH": str(epoch),
     }  # fmt: skip

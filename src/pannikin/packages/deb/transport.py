@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from pannikin.errors import Corrupt, NotFound, PannikinError, Unavailable
+from pannikin.errors import NotFound, PannikinError, Unavailable
 from pannikin.packages.deb.apt import AptConfig
 
 if TYPE_CHECKING:
@@ -180,9 +180,3 @@ def disk_error(error: OSError, path: Path) -> PannikinError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Unavailable("the disk is full", where=str(path.parent), hint="free space, or another cache directory")
     return Unavailable("can't write", where=str(path), why=error.strerror or str(error))
-
-
-def check_size(what: str, got: int, expected: int) -> None:
-    """Raise `Corrupt` where a file is not as long as its index says."""
-    if got != expected:
-        raise Corrupt(f"{what} has the wrong length", why=f"{got} bytes, {expected} announced")
